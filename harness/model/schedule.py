@@ -1,0 +1,33 @@
+"""The order of steps taken: a value that can be printed, stored and replayed to the same outcome."""
+
+from dataclasses import dataclass
+
+from harness.model.cell import Cell
+from harness.model.contest import Contest
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One decision: which session goes next, out of which, and what it then did.
+
+    `event` is `run` (the session takes its next step), `victim` (the server would break a deadlock: this session
+    loses) or `timeout` (the waiting statement of this session meets its lock_timeout or statement_timeout).
+    """
+
+    session: int
+    options: tuple[int, ...]
+    event: str = "run"
+    fingerprint: str = ""  # of the statement and of how the step ended; compared on replay, never trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A whole trial on one line (DESIGN: `h1:` and what stands alone without the scenario's file history)."""
+
+    cell: Cell
+    contest: Contest
+    choices: tuple[Choice, ...]
+    gates: bool
+    aged: bool
+    digest: str  # of tables + layout + operations; a mismatch is an error, a changed strategy body is a departure
+    alone: bool = False  # a serial order of operations rather than an interleaving

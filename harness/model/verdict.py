@@ -1,0 +1,96 @@
+"""Verdicts and findings: what a cell is, what was found, and how much was covered."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harness.model.cell import Cell
+from harness.model.contest import Contest
+from harness.model.outcome import Outcome
+from harness.model.schedule import Schedule
+from harness.model.trace import Trace
+
+
+class Verdict(StrEnum):
+    """In order of precedence: `unsafe` beats `unknown` beats `retry` beats `safe`."""
+
+    UNSAFE = "unsafe"
+    UNKNOWN = "unknown"
+    RETRY = "retry"
+    SAFE = "safe"
+
+
+KINDS = (
+    "wrong-alone",
+    "crash",
+    "error",  # written as its SQLSTATE wherever a kind is named
+    "hang",
+    "deadlock",
+    "duplicate",
+    "partial-effect",
+    "lost-update",
+    "wrong-answer",
+    "invariant",
+    "non-serializable",
+)
+"""Kinds of findings, in order of precedence: one trial has one kind, the first that matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What an oracle says of one trial."""
+
+    kind: str  # one of KINDS; for "error" and "deadlock" the SQLSTATE is beside it
+    explanation: str  # one or two sentences for a person
+    sqlstate: str | None = None
+    anomaly: str | None = None  # "P4", "A5B": the name in the literature, where there is one
+    alone: bool = False  # needs no concurrency
+
+    @property
+    def name(self) -> str:
+        """As `expect` rules name it: the kind, or the SQLSTATE of an error."""
+        return self.sqlstate if self.kind == "error" and self.sqlstate else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A violation with the schedule that shows it: all that a person needs to see and replay it."""
+
+    violation: Violation
+    contest: Contest
+    schedule: Schedule
+    trace: Trace
+    found: Outcome
+    allowed: tuple[Outcome, ...]
+    count: int = 1  # trials of the cell that showed the same kind
+    replayed: int = 0
+    replays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was covered, so that a pass says what it means."""
+
+    orders: int = 0  # trials run to their end
+    classes: int = 0  # of them, not equivalent under the dependence relation
+    pruned: int = 0  # begun, and given up as equivalent to an earlier one
+    not_explored: int = 0  # dropped: the order could not be controlled
+    exhaustive: bool = False
+    granularity: str = "statements"  # or "gates"
+    gates: tuple[str, ...] = ()  # where sessions could be held inside statements
+    sessions: int = 2
+    contests: int = 0
+    reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    cell: Cell
+    verdict: Verdict
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    elapsed_s: float = 0.0
+    expected: str = "safe"  # the rule that applied, as written
+    as_expected: bool = True
+    stale: tuple[str, ...] = ()
+    source: str = ""  # path of the scenario's file
