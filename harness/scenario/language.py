@@ -1,0 +1,268 @@
+"""What a scenario file says: tables, layouts, states, identities, operations, and the strategies that write them."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from harness.model.cell import Isolation
+from harness.model.contest import Call
+from harness.scenario.errors import Place, ScenarioError, caller, guess, listed
+from harness.scenario.expectations import Rule
+from harness.scenario.parameters import CHOICES, Connection, Declaration, Identity, Key, Parameter, Pool, parameter
+from harness.scenario.sql import SqlBody
+from harness.scenario.strategy import Processes, Strategy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=Connection[Any] | Pool)
+T = TypeVar("T", bound=type)
+
+Refusal = type[BaseException] | str
+Setup = str | Call
+
+
+class Declared(TypedDict, total=False):
+    """What every strategy may declare."""
+
+    expect: Sequence[Rule]
+    isolation: Isolation | None
+    retryable: Sequence[str] | None
+    autocommit: bool
+
+
+class Operation(Generic[C, P, R]):
+    """One call of the application. Its body, run alone on layout `none`, is the specification of what a call does."""
+
+    def __init__(
+        self,
+        scenario: "Scenario",
+        body: Callable[Concatenate[C, P], R],
+        parameters: Mapping[str, Parameter],
+        refusals: tuple[Refusal, ...],
+    ) -> None:
+        self.scenario = scenario
+        self.body = body
+        self.name = body.__name__
+        self.doc = inspect.getdoc(body) or ""
+        self.place = _place(body)
+        # In the order of the function, which is that of $1, $2...; what it does not have comes last: `check` says so.
+        order = [name for name in takes(body) if name in parameters]
+        self.parameters = {name: parameters[name] for name in (*order, *parameters)}
+        self.refusals = refusals
+        self.__doc__ = body.__doc__
+
+    def __call__(self, connection: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.body(connection, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.scenario.name}.{self.name}({', '.join(self.parameters)})>"
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Parameter -> the name under which the contest knows this key."""
+        return {name: declared.name or name for name, declared in self.parameters.items() if isinstance(declared, Key)}
+
+    def call(self, **arguments: object) -> Call:
+        """A call for a start state. Keys left out are those of the contest: one call for each that occurs there."""
+        for name in arguments:
+            if name not in self.parameters:
+                raise ScenarioError(
+                    f"{self.name}.call({name}=...): no such parameter{guess(name, self.parameters)}; "
+                    f"parameters are: {listed(self.parameters)}",
+                    *caller(),
+                )
+        return Call(self.name, tuple(arguments.items()))
+
+    @overload
+    def strategy(self, function: Callable[Concatenate[C, P], R], /) -> Callable[Concatenate[C, P], R]: ...
+
+    @overload
+    def strategy(
+        self, /, **declared: Unpack[Declared]
+    ) -> "Callable[[Callable[Concatenate[D, P], R]], Callable[Concatenate[D, P], R]]": ...
+
+    def strategy(self, function: Any = None, /, **declared: Unpack[Declared]) -> Any:
+        """Another way to write this operation: the function under test, unchanged by being named so."""
+
+        def add(function: Any) -> Any:
+            self.scenario.add_strategy(function.__name__, function, _place(function), {self.name: function}, **declared)
+            return function
+
+        return add if function is None else add(function)
+
+
+D = TypeVar("D", bound=Connection[Any] | Pool)
+
+
+class Scenario:
+    """A situation in which an upsert can go wrong."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tables: str | Path,
+        layouts: Mapping[str, str] | None = None,
+        states: Mapping[str, Setup | Sequence[Setup]] | None = None,
+        identity: Identity | Sequence[Identity] = (),
+        schemas: str | Sequence[str] = (),
+        extensions: str | Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        observe: Mapping[str, str] | None = None,
+        invariants: Mapping[str, str] | None = None,
+    ) -> None:
+        self.place = caller()
+        self.name = name
+        self.doc = ""  # the paragraph its file opens with; discovery knows it
+        self.tables = _read(tables, self.place)
+        self.layouts = {**(layouts or {}), "none": ""}
+        self.states: dict[str, tuple[Setup, ...]] = {}
+        for state, steps in ({"new": ""} if states is None else states).items():
+            self.state(state, *((steps,) if isinstance(steps, str | Call) else steps))
+        self.identity = (identity,) if isinstance(identity, Identity) else tuple(identity)
+        self.schemas = (schemas,) if isinstance(schemas, str) else tuple(schemas)
+        self.extensions = (extensions,) if isinstance(extensions, str) else tuple(extensions)
+        self.settings = dict(settings or {})
+        self.observe = None if observe is None else dict(observe)
+        self.invariants = dict(invariants or {})
+        self.operations: dict[str, Operation[Any, ..., Any]] = {}
+        self.strategies: list[Strategy] = []
+
+    def __repr__(self) -> str:
+        return f"<scenario {self.name}>"
+
+    @property
+    def path(self) -> str:
+        return self.place.path
+
+    def state(self, name: str, *steps: Setup) -> None:
+        """A further start state: SQL with the keys as %(name)s, or `operation.call()`, one after another."""
+        self.states[name] = tuple(step for step in steps if isinstance(step, Call) or step.strip())
+
+    def specification(self) -> dict[str, Callable[..., Any]]:
+        """The operations' own bodies: run alone on layout `none`, what each call does and answers."""
+        return {name: operation.body for name, operation in self.operations.items()}
+
+    def operation(
+        self, *, refusals: Sequence[Refusal] | Refusal = (), **parameters: Declaration
+    ) -> Callable[[Callable[Concatenate[C, P], R]], Operation[C, P, R]]:
+        """Declare what each parameter means, and the failures that are normal answers (classes or SQLSTATEs)."""
+        place = caller()
+        declared: dict[str, Parameter] = {}
+        for name, value in parameters.items():
+            meaning = parameter(value)
+            if meaning is None:
+                raise ScenarioError(f"parameter {name}={value!r}: expected {CHOICES}", *place)
+            declared[name] = meaning
+        refused = (refusals,) if isinstance(refusals, str | type) else tuple(refusals)
+
+        def add(body: Callable[Concatenate[C, P], R]) -> Operation[C, P, R]:
+            operation = Operation(self, body, declared, refused)
+            if operation.name in self.operations:
+                first = self.operations[operation.name].place
+                raise ScenarioError(
+                    f"operation {operation.name} is there already, at {first.path}:{first.line}", *operation.place
+                )
+            self.operations[operation.name] = operation
+            return operation
+
+        return add
+
+    @overload
+    def strategy(self, process: T, /) -> T: ...
+
+    @overload
+    def strategy(self, /, *, processes: Processes = "one", **declared: Unpack[Declared]) -> Callable[[T], T]: ...
+
+    def strategy(self, process: Any = None, /, *, processes: Processes = "one", **declared: Unpack[Declared]) -> Any:
+        """A class whose methods replace the operations of their names; an object of it is one application process."""
+        place = caller()
+
+        def add(process: Any) -> Any:
+            functions = {
+                name: function
+                for name, function in inspect.getmembers(process, inspect.isfunction)
+                if not name.startswith("_")
+            }
+            self.add_strategy(process.__name__, process, place, functions, process, processes, **declared)
+            return process
+
+        return add if process is None else add(process)
+
+    def sql_strategy(
+        self,
+        name: str,
+        *,
+        expect: Sequence[Rule] = (),
+        isolation: Isolation | None = None,
+        retryable: Sequence[str] | None = None,
+        doc: str = "",
+        **statements: str,
+    ) -> Strategy:
+        """Straight-line SQL for one or several operations: `purchase="INSERT ... VALUES ($1, $2) ON CONFLICT ..."`.
+
+        Placeholders are `$1` (the operation's parameters in order) or `:name`. Several statements are separated by
+        `;` and run one after another. The answer is the first column of the row the last one returns, else whether it
+        changed a row.
+        """
+        bodies = {
+            name: SqlBody(sql, tuple(self.operations[name].parameters) if name in self.operations else ())
+            for name, sql in statements.items()
+        }
+        declared = Declared(expect=expect, isolation=isolation, retryable=retryable)
+        return self.add_strategy(name, None, caller(), bodies, doc=doc, **declared)
+
+    def add_strategy(
+        self,
+        name: str,
+        source: object,
+        place: Place,
+        functions: Mapping[str, Callable[..., Any]],
+        process: Callable[[], object] | None = None,
+        processes: Processes = "one",
+        doc: str | None = None,
+        *,
+        expect: Sequence[Rule] = (),
+        isolation: Isolation | None = None,
+        retryable: Sequence[str] | None = None,
+        autocommit: bool = True,
+    ) -> Strategy:
+        """What the decorators come to; scenario files use those."""
+        strategy = Strategy(
+            name=name,
+            doc=(inspect.getdoc(source) or "") if doc is None else doc,
+            place=place,
+            isolation=None if isolation is None else Isolation(isolation),
+            expect=(expect,) if isinstance(expect, Rule) else tuple(expect),
+            retryable=None if retryable is None else (retryable,) if isinstance(retryable, str) else tuple(retryable),
+            autocommit=autocommit,
+            processes=processes,
+            functions=dict(functions),
+            process=process,
+            operations=self.operations,
+        )
+        self.strategies.append(strategy)
+        return strategy
+
+
+def takes(body: Callable[..., Any], *, bound: bool = True) -> tuple[str, ...]:
+    """The names of what a body is called with, after the connection (and after self, where not yet bound)."""
+    if isinstance(body, SqlBody):
+        return body.parameters
+    return tuple(inspect.signature(body).parameters)[1 if bound else 2 :]
+
+
+def _place(function: Callable[..., Any]) -> Place:
+    code = inspect.unwrap(function).__code__
+    return Place(code.co_filename, code.co_firstlineno)
+
+
+def _read(tables: str | Path, place: Place) -> str:
+    if isinstance(tables, str):
+        return tables
+    path = tables if tables.is_absolute() else Path(place.path).parent / tables
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError(f"tables={str(tables)!r} cannot be read: {error.strerror}", *place) from error
