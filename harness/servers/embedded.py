@@ -31,9 +31,7 @@ ROOM_NEEDED = 300 * 2**20
 SOCKET_PATH_MAX = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 SETTINGS = {
-    "listen_addresses": "",
     "max_connections": "200",
-    "dynamic_shared_memory_type": "mmap",  # in the data directory: gone with it
     "log_min_messages": "fatal",  # otherwise each of the 23505s we provoke by the thousand writes a line
 }
 # What an explorer's server gives up: durability, for speed; background work and the deadlock detector, for determinism.
@@ -47,6 +45,11 @@ EXPLORE_SETTINGS = {
     "max_wal_size": "256MB",
     "jit": "off",
 }
+
+
+def settings_for(purpose: Purpose) -> dict[str, str]:
+    """For every server that we start, in a container too."""
+    return SETTINGS | (EXPLORE_SETTINGS if purpose == "explore" else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,6 @@ def nobody(binaries: Path) -> Identity:
 
 def runs(identity: Identity, binaries: Path) -> bool:
     command = identity.command(str(binaries / "postgres"), "--version")
-    groups = None if identity.user is None else []
     try:
         tried = subprocess.run(
             command["argv"],
@@ -197,7 +199,7 @@ def runs(identity: Identity, binaries: Path) -> bool:
             cwd="/",
             user=identity.user,
             group=identity.group,
-            extra_groups=groups,
+            extra_groups=None if identity.user is None else [],
         )
     except OSError:
         return False
@@ -242,10 +244,12 @@ def job(binaries: Path, directory: Path, identity: Identity, purpose: Purpose) -
         binaries = copy / binaries.name
     initdb = [str(binaries / "initdb"), "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C", "-U", "postgres"]
     prepare.append(identity.command(*initdb, "-D", str(data)))
-    settings = SETTINGS | {"unix_socket_directories": str(directory)}
-    if purpose == "explore":
-        settings |= EXPLORE_SETTINGS
-    flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    settings = settings_for(purpose) | {
+        "listen_addresses": "",
+        "unix_socket_directories": str(directory),
+        "dynamic_shared_memory_type": "mmap",  # in the data directory: gone with it
+    }
+    flags = [f"--{name}={value}" for name, value in settings.items()]
     return {
         "controller": os.getpid(),
         "directory": str(directory),

@@ -33,7 +33,7 @@ class Job(TypedDict):
     group: int | None
     prepare: Sequence[Command]  # run to their end, one after the other
     server: Command | None
-    at_end: Sequence[str] | None  # run when the controller went without saying goodbye
+    at_end: Sequence[str] | None  # run last; the supervisor's exit status is its
 
 
 # The harness's end ------------------------------------------------------------------------------------------------
@@ -90,10 +90,7 @@ def supervised(job: Job) -> Iterator[Supervised]:
 
 
 class ControllerGone(Exception):
-    """Time to end; `politely` when the controller said so itself."""
-
-    def __init__(self, *, politely: bool) -> None:
-        self.politely = politely
+    """Time to end."""
 
 
 class Watch:
@@ -113,7 +110,7 @@ class Watch:
             try:
                 self.controller = os.pidfd_open(controller)
             except ProcessLookupError:
-                raise ControllerGone(politely=False) from None
+                raise ControllerGone from None
             except OSError:  # a kernel or a sandbox without it: the pipe will do
                 pass
 
@@ -121,10 +118,8 @@ class Watch:
         watched = [0, self.wakeup] + ([] if self.controller is None else [self.controller])
         while all(child.poll() is None for child in children):  # without children: until the controller ends
             ready, _, _ = select.select(watched, [], [])
-            if 0 in ready:
-                raise ControllerGone(politely=os.read(0, 1) == b".")
-            if self.controller in ready:
-                raise ControllerGone(politely=False)
+            if 0 in ready or self.controller in ready:
+                raise ControllerGone
             with contextlib.suppress(BlockingIOError):
                 os.read(self.wakeup, 4096)
 
@@ -132,7 +127,6 @@ class Watch:
 def run(job: Job) -> int:
     directory: Path | None = None  # ours to remove once we have made it
     server: subprocess.Popen[bytes] | None = None
-    politely = False
     log: Any = None
     try:
         watch = Watch(job["controller"])
@@ -154,25 +148,30 @@ def run(job: Job) -> int:
             watch.until_a_child_ends([server])
             tell(f"ended {server.returncode}")
         watch.until_a_child_ends([])
-    except ControllerGone as gone:
-        politely = gone.politely
+    except ControllerGone:
+        pass
     finally:
         if server is not None:
             end(server, Path(job["data"]))
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
-        if job["at_end"] is not None and not politely:
-            subprocess.run(
-                job["at_end"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-    return 0
+    if job["at_end"] is None:
+        return 0
+    quiet = subprocess.DEVNULL
+    return subprocess.run(job["at_end"], stdin=quiet, stdout=quiet, stderr=quiet).returncode
 
 
 def start(command: Command, log: Any) -> "subprocess.Popen[bytes]":
-    identity: dict[str, Any] = {}
-    if command["user"] is not None:
-        identity = {"user": command["user"], "group": command["group"], "extra_groups": []}
-    return subprocess.Popen(command["argv"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, umask=0o077, **identity)
+    return subprocess.Popen(
+        command["argv"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        umask=0o077,
+        user=command["user"],
+        group=command["group"],
+        extra_groups=None if command["user"] is None else [],
+    )
 
 
 def tell(line: str) -> None:
