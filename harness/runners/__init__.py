@@ -1,0 +1,1 @@
+"""Floor 4: contest + server -> outcomes. The explorer takes one step at a time."""

@@ -1,0 +1,521 @@
+"""The hub: takes one step of one session, then waits until every session has its answer or is seen to wait.
+
+Nothing here is decided by a sleep: a session counts as blocked only when the server said so, in an answer to a question
+that was sent after the last thing that happened (an error message reaches the client before its locks are released).
+"""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from select import select
+from typing import Any, Protocol
+
+import greenlet
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+
+from harness.model.sqlstate import describe as describe_sqlstate
+from harness.sessions.control import Control
+from harness.sessions.session import Operation, Session, State, TrialAborted
+from harness.sessions.statement import Kind, Statement, cursor_of
+
+# How late an answer is before the server is asked whether it will come. Measured: 40 to 200 us make no difference.
+_LATE_S = 80e-6
+_READ = 1  # psycopg.waiting.Ready.R, as the generators of psycopg take it
+_SPIN_LIMIT = 4  # equal statements in a row, with nobody else stepping, before a session has to let others go
+
+
+class Scheduler(Protocol):
+    """Chooses who goes next. Knows sessions, not SQL."""
+
+    def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
+        """One of `options` (never empty). `current` went last and still could, or is None."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happened; recording a trace costs more than running the trial, so it is optional."""
+
+    def step_begins(self, session: int) -> None: ...
+    def sent(self, session: int, statement: Statement, result: str) -> None: ...
+    def waiting(self, session: int, statement: Statement, why: str) -> None: ...
+    def completed(self, session: int, statement: Statement, result: str) -> None: ...
+
+
+class OutOfTime(BaseException):
+    """The trial's deadline passed, in the server or in the code under test."""
+
+
+class Uncontrolled(RuntimeError):
+    """The trial cannot be steered: the reason is the verdict's."""
+
+
+class OrderLost(Uncontrolled):
+    """Two sessions wait for the same thing, and nobody can say who wakes first on this server."""
+
+
+@dataclass
+class Ended:
+    """How a trial ended, apart from what the sessions were told."""
+
+    choices: list[tuple[int, tuple[int, ...], str]] = field(default_factory=list)
+    hang: str | None = None
+    waits: int = 0
+    gates: list[str] = field(default_factory=list)
+    spans: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # operation -> first and last step
+    aborted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What the hub may use on this server."""
+
+    signals: bool = True  # backends are ours to stop: who wakes first is ordered
+    deadline_s: float = 20.0
+    steps_max: int = 400
+
+
+class Hub:
+    def __init__(self, control: Control, steering: Steering, owners: dict[int, Session], observer: Observer | None = None) -> None:
+        self.control = control
+        self.steering = steering
+        self.owners = owners  # backend pid -> session, for this trial
+        self.observer = observer
+        self.sessions: list[Session] = []
+        self.completions = 0
+        self.ended = Ended()
+        self.deadline = 0.0
+
+    # ---- the loop -------------------------------------------------------------------------------------------------
+
+    def run(self, programs: Sequence[Sequence[Operation]], scheduler: Scheduler) -> Ended:
+        """Run all programs to their end under the scheduler. Raises what the scheduler raises, after draining."""
+        me = greenlet.getcurrent()
+        self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
+        self.deadline = time.monotonic() + self.steering.deadline_s
+        self.scheduler = scheduler
+        for session in self.sessions:
+            session.switch()  # up to its first operation; none of it runs
+        choices, current = self.ended.choices, None
+        try:
+            while options := self._runnable():
+                if len(choices) >= self.steering.steps_max:
+                    raise Uncontrolled(f"the sessions did not finish within {self.steering.steps_max} steps")
+                last = current if current in options else None
+                chosen = scheduler.choose(options, last, "run")
+                choices.append((chosen, options, "run"))
+                self._step(self.sessions[chosen], len(choices) - 1)
+                current = chosen
+            if any(session.state is not State.DONE for session in self.sessions):
+                self.ended.hang = self._why_stuck()
+                self._drain()
+        except BaseException:
+            self._drain()
+            raise
+        return self.ended
+
+    def _runnable(self) -> tuple[int, ...]:
+        sessions = self.sessions
+        able = [
+            s.index
+            for s in sessions
+            if s.state is State.READY
+            or s.state is State.BETWEEN
+            or s.state is State.GATED
+            or (s.state is State.POOLED and s.pool.has_slot())
+        ]
+        if len(able) > 1:  # a session that spins (a retry loop on a try-lock) lets the others go first
+            fair = [i for i in able if sessions[i].repeats < _SPIN_LIMIT]
+            able = fair or able
+        elif able and sessions[able[0]].repeats >= 50 * _SPIN_LIMIT:
+            raise Uncontrolled(f"s{able[0] + 1} repeats the same statement for ever: {sessions[able[0]].last_text}")
+        return tuple(able)
+
+    def _step(self, session: Session, number: int) -> None:
+        if self.observer:
+            self.observer.step_begins(session.index)
+        waiters = self._waiters_of(session)
+        held_back = self._hold_back(waiters)
+        span = self.ended.spans.setdefault((session.index, session.position), [number, number])
+        if session.state is State.GATED:
+            self._release_gate(session)
+            self._after(session, self._drive(session), resumed=True)
+        elif session.state is not State.READY or session.generator is None:
+            self._resume(session)  # the first operation's code, a slot of a pool, the end of a sleep
+        self._advance(session)
+        if waiters:
+            self._settle()
+        for other in held_back:
+            os.kill(other.connection.pid, signal.SIGCONT)
+            other.stopped = False
+            self._settle()
+        self._mark_ends(number)
+        self._count_repeats(session)
+        span[1] = number
+
+    def _mark_ends(self, number: int) -> None:
+        spans = self.ended.spans
+        for s in self.sessions:
+            for position in range(s.position):
+                span = spans.get((s.index, position))
+                if span is not None and len(span) == 2:
+                    span.append(number)  # the step in which the client was told
+
+    def _advance(self, session: Session) -> None:
+        """Send commands of one session up to the end of one schedulable step."""
+        while session.state is State.READY and session.generator is not None:
+            status = session.connection.pgconn.transaction_status
+            kind = (statement := session.pending() or _NOTHING).kind
+            session.sent = statement
+            if statement.leaves_traces:
+                session.connection.traces = True
+            session.cursor = cursor_of(session.generator) if self.observer else None
+            if not self._after(session, self._drive(session)):
+                return
+            if session.state is not State.READY or session.generator is None:
+                return
+            in_flight = session.connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+            # A pipeline, executemany or COPY is still in flight: a choice here would really race in the server.
+            if in_flight or kind is Kind.LOCAL or session.rolls_back_a_failed_transaction:
+                continue
+            if kind is Kind.ROLLBACK and status == TransactionStatus.INERROR and session.failure is None:
+                return
+            return
+
+    def _after(self, session: Session, status: str, *, resumed: bool = False) -> bool:
+        """Book what driving came to; True if the command ended and the code went on to its next command."""
+        statement = session.sent or _NOTHING
+        if status == "done":
+            self.completions += 1
+            if self.observer and statement.kind is not Kind.LOCAL:
+                tell = self.observer.completed if resumed else self.observer.sent
+                tell(session.index, statement, _result(session))
+            self._resume(session)
+            return True
+        if self.observer:
+            why = f"at gate {session.gate}" if status == "gate" else f"waits for {self._names(session.blockers)}"
+            self.observer.waiting(session.index, statement, why)
+        if status == "gate":
+            session.state = State.GATED
+            self.ended.gates.append(session.gate or "")
+        else:
+            session.state = State.BLOCKED
+            session.waits_since = self.completions
+            self.ended.waits += 1
+            self._settle()  # it may have closed a cycle
+        return False
+
+    def _resume(self, session: Session) -> None:
+        """Let application code run to its next command, or to the end of its operation."""
+        session.generator = None
+        session.switch()
+
+    def _count_repeats(self, session: Session) -> None:
+        for other in self.sessions:
+            if other is not session:
+                other.repeats = 0
+        text = session.sent.text if session.sent else None
+        session.repeats = session.repeats + 1 if text == session.last_text else 0
+        session.last_text = text
+
+    # ---- one command ----------------------------------------------------------------------------------------------
+
+    def _drive(self, session: Session) -> str:
+        """Send the command, or go on waiting for it: `done`, `gate` or `blocked`."""
+        connection, generator = session.connection, session.generator
+        fd = connection.pgconn.socket
+        session.gate = None
+        try:
+            wait = generator.send(None) if session.state is State.READY else _READ
+            while True:
+                if session.gate is not None:
+                    return "gate"
+                if wait != _READ:
+                    readable, writable, _ = select([fd], [fd], (), 1)
+                    wait = generator.send(bool(readable) | 2 * bool(writable))
+                    continue
+                if not select([fd], (), (), _LATE_S)[0]:
+                    break
+                wait = generator.send(_READ)
+            return self._watch(session, fd)
+        except StopIteration as end:
+            session.value = end.value
+        except TrialAborted:
+            raise
+        except Exception as error:
+            session.failure = error
+        return "done"
+
+    def _watch(self, session: Session, fd: int) -> str:
+        """The answer is late: ask the server whether the session waits, while listening to both."""
+        control, generator = self.control, session.generator
+        control_fd = control.fd
+        pid = session.connection.pid
+        patience = _LATE_S
+        while True:
+            control.ask_blockers([pid])
+            answer = None
+            try:
+                while answer is None:
+                    readable = select([fd, control_fd], (), (), 1)[0]
+                    self._check_time()
+                    if control_fd in readable:
+                        answer = control.read_blockers()
+                    if fd in readable:
+                        generator.send(_READ)
+                        if session.gate is not None:
+                            return "gate"
+            finally:
+                while answer is None:  # the control connection must not be left with an answer unread
+                    select([control_fd], (), (), 1)
+                    answer = control.read_blockers()
+            blockers = answer[pid] - {control.pid}
+            if blockers:
+                if not select([fd], (), (), 0)[0]:
+                    session.blockers = blockers
+                    return "blocked"
+            elif not select([fd], (), (), patience)[0]:
+                patience = min(patience * 2, 0.01)
+                continue
+            generator.send(_READ)
+            if session.gate is not None:
+                return "gate"
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(f"no answer within {self.steering.deadline_s:g} s: {self._standing()}")
+
+    # ---- settling -------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Until every session has its answer or is known to wait."""
+        control = self.control
+        while pending := [s for s in self.sessions if s.state is State.BLOCKED and not s.stopped]:
+            before = self.completions
+            by_fd = {s.connection.pgconn.socket: s for s in pending}
+            control.ask_blockers([s.connection.pid for s in pending])
+            answer = None
+            while answer is None:
+                readable = select([control.fd, *by_fd], (), (), 1)[0]
+                self._check_time()
+                if control.fd in readable:
+                    answer = control.read_blockers()
+                for fd in readable:
+                    if fd in by_fd:
+                        self._pump(by_fd[fd])
+            if self.completions != before:
+                continue  # the answer may be older than what has happened meanwhile
+            for s in pending:
+                if s.state is State.BLOCKED:
+                    s.blockers = answer.get(s.connection.pid, frozenset()) - {control.pid}
+            free = [s for s in pending if s.state is State.BLOCKED and not s.blockers]
+            outside = [s for s in pending if s.blockers and any(pid not in self.owners for pid in s.blockers)]
+            if free or outside:  # granted but still running; or a stranger holds the lock: listen on, until the deadline
+                for fd in select(list(by_fd), (), (), 1e-4 if free else 1e-3)[0]:
+                    self._pump(by_fd[fd])
+                self._check_time()
+                continue
+            cycle = self._cycle(pending)
+            if cycle is None:
+                return
+            self._break_deadlock(cycle)
+
+    def _pump(self, session: Session) -> None:
+        """Data arrived for a waiting session: take it."""
+        if session.state is not State.BLOCKED:
+            return
+        session.gate = None
+        status = "blocked"
+        try:
+            session.generator.send(_READ)
+            if session.gate is not None:
+                status = "gate"
+        except StopIteration as end:
+            session.value = end.value
+            status = "done"
+        except TrialAborted:
+            raise
+        except Exception as error:
+            session.failure = error
+            status = "done"
+        if status == "blocked":
+            return
+        session.blockers = frozenset()
+        if status == "gate":
+            session.state = State.GATED
+            self.completions += 1
+            self.ended.gates.append(session.gate or "")
+            if self.observer:
+                self.observer.waiting(session.index, session.sent or _NOTHING, f"at gate {session.gate}")
+            return
+        if self._after(session, "done", resumed=True) and (
+            session.rolls_back_a_failed_transaction or _still_in_flight(session) or (session.sent or _NOTHING).kind is Kind.LOCAL
+        ):
+            self._advance(session)
+
+    # ---- who waits for whom ---------------------------------------------------------------------------------------
+
+    def _edges(self, session: Session) -> set[int]:
+        if session.state is State.BLOCKED:
+            return {self.owners[pid].index for pid in session.blockers if pid in self.owners}
+        if session.state is State.POOLED:
+            return {holder.index for holder in session.pool.holders()}
+        return set()
+
+    def _waiters_of(self, session: Session) -> list[Session]:
+        """Sessions that wait for this one, directly or not; who waits longest first."""
+        reached = {session.index}
+        grown = True
+        while grown:
+            grown = False
+            for other in self.sessions:
+                if other.state is State.BLOCKED and other.index not in reached and self._edges(other) & reached:
+                    reached.add(other.index)
+                    grown = True
+        found = [s for s in self.sessions if s.index in reached and s.state is State.BLOCKED and s is not session]
+        return sorted(found, key=lambda s: s.waits_since)
+
+    def _hold_back(self, waiters: list[Session]) -> list[Session]:
+        """Who wakes first is a race inside the server: stop all waiters but the first until that one has settled."""
+        if len(waiters) < 2:
+            return []
+        if not self.steering.signals:
+            raise OrderLost("two sessions wait for the same one, and this server gives no control over who wakes first")
+        for other in waiters[1:]:
+            os.kill(other.connection.pid, signal.SIGSTOP)
+            other.stopped = True
+        return waiters[1:]
+
+    def _cycle(self, pending: list[Session]) -> list[Session] | None:
+        """A cycle that the server can see: among backends, not merely among sessions."""
+        pids = {s.connection.pid: s for s in pending}
+        for start in pending:
+            path: list[Session] = []
+            seen: set[int] = set()
+
+            def visit(s: Session, start: Session = start, path: list[Session] = path, seen: set[int] = seen) -> bool:
+                path.append(s)
+                seen.add(s.connection.pid)
+                for pid in sorted(s.blockers):
+                    if pid == start.connection.pid:
+                        return True
+                    if pid in pids and pid not in seen and visit(pids[pid]):
+                        return True
+                path.pop()
+                return False
+
+            if visit(start):
+                return path
+        return None
+
+    def _break_deadlock(self, cycle: list[Session]) -> None:
+        """Choose the victim ourselves: the server's choice depends on whose deadlock_timeout ends first."""
+        options = tuple(sorted(s.index for s in cycle))
+        victim = self.scheduler.choose(options, None, "victim")
+        self.ended.choices.append((victim, options, "victim"))
+        session = self.sessions[victim]
+        self.control.cancel(session.connection.pid)
+        while session.state is State.BLOCKED:
+            select([session.connection.pgconn.socket], (), (), 1)
+            self._check_time()
+            before = session.failure
+            self._pump_victim(session)
+            if session.failure is not before:
+                break
+
+    def _pump_victim(self, session: Session) -> None:
+        try:
+            session.generator.send(_READ)
+            return
+        except StopIteration as end:
+            session.value = end.value
+        except errors.QueryCanceled:
+            # The server was made to stop the statement before its own deadlock check; clients see what it would say.
+            session.failure = errors.DeadlockDetected("deadlock detected")
+        except Exception as error:
+            session.failure = error
+        session.blockers = frozenset()
+        self._after(session, "done", resumed=True)
+        if session.rolls_back_a_failed_transaction:
+            self._advance(session)
+
+    def _names(self, pids: frozenset[int]) -> str:
+        names = sorted({f"s{self.owners[p].index + 1}" if p in self.owners else f"backend {p}" for p in pids})
+        return ", ".join(names) or "nobody"
+
+    def _standing(self) -> str:
+        return "; ".join(f"s{s.index + 1} {s.state.value}" for s in self.sessions)
+
+    def _why_stuck(self) -> str:
+        parts = []
+        for s in self.sessions:
+            if s.state is State.BLOCKED:
+                parts.append(f"s{s.index + 1} waits for a lock that {self._names(s.blockers)} holds")
+            elif s.state is State.POOLED:
+                holders = ", ".join(sorted({f"s{h.index + 1}" for h in s.pool.holders()}))
+                parts.append(f"s{s.index + 1} waits for a pool connection that {holders} holds")
+        return "; ".join(parts)
+
+    # ---- gates ----------------------------------------------------------------------------------------------------
+
+    def _release_gate(self, session: Session) -> None:
+        """Two keys per session, of which the harness always holds exactly one: take the other, let go of this one."""
+        here, other = session.gate_key, GATE_KEYS[0] + GATE_KEYS[1] - session.gate_key
+        pid = session.connection.pid
+        self.control.run_raw(b"SELECT pg_advisory_lock(%d, %d), pg_advisory_unlock(%d, %d)" % (other, pid, here, pid))
+
+    # ---- giving up ------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """End every session: roll back what was begun, so that nothing of this trial reaches the next."""
+        self.ended.aborted = True
+        for s in self.sessions:
+            s.draining = True
+            if s.stopped:
+                os.kill(s.connection.pid, signal.SIGCONT)
+                s.stopped = False
+        broken: set[int] = set()
+        for s in sorted(self.sessions, key=lambda s: s.state in (State.BLOCKED, State.GATED)):
+            if s.state in (State.BLOCKED, State.GATED) or _still_in_flight(s):
+                broken.add(s.connection.pid)
+        if broken:
+            self.control.terminate(broken)
+        for s in self.sessions:
+            if s.dead:
+                continue
+            if s.connection is not None and s.connection.pid in broken:
+                s.connection.pgconn.finish()
+            try:
+                s.throw(TrialAborted)
+            except TrialAborted:
+                pass
+            except Exception:  # code under test may raise anything on its way out: the trial is void already
+                pass
+
+
+GATE_KEYS = (1163416881, 1163416882)
+"""First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
+
+_NOTHING = Statement(Kind.STATEMENT, "")
+
+
+def _still_in_flight(session: Session) -> bool:
+    connection: Any = session.connection
+    return connection is not None and not connection.closed and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+
+
+def _result(session: Session) -> str:
+    """How a command ended, as psql would say it, with the row if it returned just one."""
+    if session.failure is not None:
+        state = getattr(session.failure, "sqlstate", None)
+        return describe_sqlstate(state) if state else f"{type(session.failure).__name__}: {session.failure}".strip()
+    result = getattr(session.cursor, "pgresult", None)
+    if result is None:
+        return ""
+    status = (result.command_status or b"").decode()
+    if result.nfields and result.ntuples == 1:
+        values = (result.get_value(0, column) for column in range(result.nfields))
+        return f"{status}: ({', '.join('NULL' if v is None else v.decode(errors='replace') for v in values)})"
+    return status

@@ -1,0 +1,124 @@
+"""What a session is about to send: read off the psycopg generator that waits to be driven."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from types import GeneratorType
+from typing import Any
+
+
+class Kind(Enum):
+    """How a command concerns the other sessions."""
+
+    STATEMENT = "statement"  # a schedulable step
+    LOCAL = "local"  # nobody else can see it: BEGIN, SAVEPOINT, RELEASE, SET. Goes with the statement that follows
+    COMMIT = "commit"
+    ROLLBACK = "rollback"  # local too when the transaction has already failed: its locks went with the error
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    kind: Kind
+    text: str
+    parameters: Any = None
+    leaves_traces: bool = False  # in the session: SET, temp tables, session locks. It needs a DISCARD ALL afterwards
+
+    def __str__(self) -> str:
+        return self.text if self.parameters is None else f"{self.text}  -- {_shown(self.parameters)}"
+
+
+def _shown(parameters: Any) -> str:
+    if isinstance(parameters, dict):
+        return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+    return ", ".join(map(repr, parameters))
+
+
+# A transaction's own SET is invisible to others and takes no snapshot; SET TRANSACTION SNAPSHOT imports one.
+_LOCAL = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+TRANSACTION\s+SNAPSHOT)|RESET|SHOW)\b", re.I)
+_COMMIT = re.compile(r"\s*(COMMIT|END)\b(?!\s+PREPARED)", re.I)
+_ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!\s+PREPARED)", re.I)
+_TRACES = re.compile(
+    r"\b(SET(?!\s+LOCAL)|RESET|set_config|TEMP|TEMPORARY|LISTEN|PREPARE|DECLARE|pg_(try_)?advisory_(?!xact|unlock)\w*lock\w*|DISCARD)\b", re.I
+)
+_CODE = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
+
+
+@lru_cache(maxsize=4096)
+def _of_text(text: str) -> Statement:
+    code = _CODE.sub("''", text)
+    alone = ";" not in code.rstrip().rstrip(";")
+    traces = bool(_TRACES.search(code))
+    if alone and _LOCAL.match(code):
+        return Statement(Kind.LOCAL, text, leaves_traces=traces)
+    if alone and _COMMIT.match(code):
+        return Statement(Kind.COMMIT, text)
+    if alone and _ROLLBACK.match(code):
+        return Statement(Kind.ROLLBACK, text)
+    return Statement(Kind.STATEMENT, text, leaves_traces=traces or "set_config" in text)
+
+
+_BEGIN = Statement(Kind.LOCAL, "BEGIN")
+_SAVEPOINT = Statement(Kind.LOCAL, "SAVEPOINT")
+_COMMITS = Statement(Kind.COMMIT, "COMMIT")
+_RELEASE = Statement(Kind.LOCAL, "RELEASE SAVEPOINT")
+_ROLLS_BACK = Statement(Kind.ROLLBACK, "ROLLBACK")
+_ROLLS_BACK_TO = Statement(Kind.ROLLBACK, "ROLLBACK TO SAVEPOINT")
+_OTHER = Statement(Kind.STATEMENT, "(a command of the driver)")
+
+
+def _entering(frame: dict[str, Any]) -> Statement:
+    return _BEGIN if frame["self"]._outer_transaction else _SAVEPOINT
+
+
+def _exiting(frame: dict[str, Any]) -> Statement:
+    transaction = frame["self"]
+    rolls_back = bool(frame.get("exc_val")) or transaction.force_rollback
+    if transaction._outer_transaction:
+        return _ROLLS_BACK if rolls_back else _COMMITS
+    return _ROLLS_BACK_TO if rolls_back else _RELEASE
+
+
+def _query(frame: dict[str, Any]) -> Statement:
+    query = frame.get("query", frame.get("statement", ""))
+    if isinstance(query, bytes):
+        text = query.decode(errors="replace")
+    elif isinstance(query, str):
+        text = query
+    else:  # psycopg.sql, or a template string
+        try:
+            text = query.as_string(None)
+        except Exception:  # labels are for people: a query we cannot show is still run
+            text = repr(query)
+    known = _of_text(text)
+    parameters = frame.get("params", frame.get("params_seq"))
+    return known if parameters is None else Statement(known.kind, known.text, parameters, known.leaves_traces)
+
+
+_BY_NAME = {
+    "_enter_gen": _entering,
+    "_exit_gen": _exiting,
+    "_commit_gen": lambda frame: _COMMITS,
+    "_rollback_gen": lambda frame: _ROLLS_BACK,
+}
+
+
+def describe(generator: Any) -> Statement:
+    """The command behind a generator that `Connection.wait` was given, known before it is sent.
+
+    Reads names of psycopg's generators (3.2 and 3.3) and their unstarted frames; tests/sessions/test_statement.py
+    fails when a release renames them.
+    """
+    if not isinstance(generator, GeneratorType):
+        return _OTHER
+    frame = generator.gi_frame
+    if frame is None:
+        return _OTHER
+    special = _BY_NAME.get(generator.__name__)
+    return special(frame.f_locals) if special is not None else _query(frame.f_locals)
+
+
+def cursor_of(generator: Any) -> Any:
+    """The cursor that the command came from, to read its result off afterwards; None for a transaction's commands."""
+    frame = getattr(generator, "gi_frame", None)
+    return frame.f_locals.get("self") if frame is not None else None
