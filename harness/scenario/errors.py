@@ -47,3 +47,9 @@ def guess(word: str, known: Iterable[str]) -> str:
 def listed(words: Iterable[str]) -> str:
     """`owned, refunded`; `none` when there are none."""
     return ", ".join(words) or "none"
+
+
+def known_ones(what: str, word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'purchase'?); operations are: purchase, refund`"""
+    words = list(known)
+    return f"{guess(word, words)}; {what} are: {listed(words)}"

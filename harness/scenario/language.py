@@ -7,6 +7,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unp
 
 from harness.model.cell import Isolation
 from harness.model.contest import Call
+from harness.scenario.bodies import place_of, takes
 from harness.scenario.errors import Place, ScenarioError, caller, guess, listed
 from harness.scenario.expectations import Rule
 from harness.scenario.parameters import CHOICES, Connection, Declaration, Identity, Key, Parameter, Pool, parameter
@@ -45,7 +46,7 @@ class Operation(Generic[C, P, R]):
         self.body = body
         self.name = body.__name__
         self.doc = inspect.getdoc(body) or ""
-        self.place = _place(body)
+        self.place = place_of(body)
         # In the order of the function, which is that of $1, $2...; what it does not have comes last: `check` says so.
         order = [name for name in takes(body) if name in parameters]
         self.parameters = {name: parameters[name] for name in (*order, *parameters)}
@@ -86,7 +87,9 @@ class Operation(Generic[C, P, R]):
         """Another way to write this operation: the function under test, unchanged by being named so."""
 
         def add(function: Any) -> Any:
-            self.scenario.add_strategy(function.__name__, function, _place(function), {self.name: function}, **declared)
+            self.scenario.add_strategy(
+                function.__name__, function, place_of(function), {self.name: function}, **declared
+            )
             return function
 
         return add if function is None else add(function)
@@ -116,6 +119,8 @@ class Scenario:
         self.name = name
         self.doc = ""  # the paragraph its file opens with; discovery knows it
         self.tables = _read(tables, self.place)
+        if (layouts or {}).get("none", "").strip():
+            raise ScenarioError("layout 'none' is the bare tables: give this one another name", *self.place)
         self.layouts = {**(layouts or {}), "none": ""}
         self.states: dict[str, tuple[Setup, ...]] = {}
         for state, steps in ({"new": ""} if states is None else states).items():
@@ -244,18 +249,6 @@ class Scenario:
         )
         self.strategies.append(strategy)
         return strategy
-
-
-def takes(body: Callable[..., Any], *, bound: bool = True) -> tuple[str, ...]:
-    """The names of what a body is called with, after the connection (and after self, where not yet bound)."""
-    if isinstance(body, SqlBody):
-        return body.parameters
-    return tuple(inspect.signature(body).parameters)[1 if bound else 2 :]
-
-
-def _place(function: Callable[..., Any]) -> Place:
-    code = inspect.unwrap(function).__code__
-    return Place(code.co_filename, code.co_firstlineno)
 
 
 def _read(tables: str | Path, place: Place) -> str:

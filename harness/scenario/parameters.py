@@ -1,7 +1,6 @@
 """What an operation's parameters mean (Key, Own, free, tried) and what a call is given to talk to the server."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -103,21 +102,3 @@ class Identity:
         object.__setattr__(self, "by", (by,) if isinstance(by, str) else tuple(by))
         object.__setattr__(self, "live", live)
         object.__setattr__(self, "nulls_distinct", nulls_distinct)
-
-
-def wants_pool(body: Callable[..., object]) -> bool:
-    """Whether the first argument is annotated `Pool`; anything else is given a connection."""
-    try:
-        first = next(iter(inspect.signature(body).parameters.values()), None)
-    except (TypeError, ValueError):
-        return False
-    if first is None:
-        return False
-    function = getattr(body, "__func__", body)
-    try:
-        annotation = inspect.get_annotations(function, eval_str=True).get(first.name)
-    except (NameError, TypeError, AttributeError):  # a name that exists for type checkers only: compare its text
-        annotation = first.annotation
-    if isinstance(annotation, str):
-        return annotation.strip("'\" ").rpartition(".")[2] == "Pool"
-    return annotation is Pool

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from harness.model.cell import Isolation
+from harness.scenario.bodies import wants_pool as wants_pool
 from harness.scenario.errors import Place
 from harness.scenario.expectations import Rule
-from harness.scenario.parameters import wants_pool as wants_pool
 
 Body = Callable[..., Any]
 Processes = Literal["one", "each"]
