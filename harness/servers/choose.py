@@ -109,13 +109,15 @@ def settled(spec: str) -> tuple[Spec, str]:
     parsed = parse_spec(spec)
     if parsed.provider != "auto":
         return parsed, "asked for"
-    for source, value in (("HARNESS_SERVER", os.environ.get("HARNESS_SERVER")), ("[tool.harness]", configured())):
-        if value:
-            try:
-                return parse_spec(value), source
-            except ServerError as error:
-                raise ServerError(f"{source}: {error}") from None
-    return parsed, "auto"
+    source, value = "HARNESS_SERVER", os.environ.get("HARNESS_SERVER")
+    if not value:
+        source, value = "[tool.harness]", configured()
+    if not value:
+        return parsed, "auto"
+    try:
+        return parse_spec(value), source
+    except ServerError as error:
+        raise ServerError(f"{source}: {error}") from None
 
 
 def configured() -> str | None:

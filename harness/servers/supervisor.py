@@ -194,7 +194,15 @@ def end(server: "subprocess.Popen[bytes]", data: Path) -> None:
             send(pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(timeout=0.01)
-    server.wait()
+    if server.wait() < 0:
+        forget_memory(data)
+
+
+def forget_memory(data: Path) -> None:
+    """Removes the one segment of System V memory that a postmaster killed by a signal cannot remove itself."""
+    with contextlib.suppress(OSError, IndexError):
+        segment = (data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+        subprocess.run(["ipcrm", "-m", segment], stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def send(pid: int, number: int) -> None:

@@ -1,0 +1,42 @@
+"""Servers for the tests of the servers: one embedded server a session; a reason instead where there can be none."""
+
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from harness.servers import container
+from harness.servers.choose import running
+from harness.servers.server import Server, ServerError
+
+
+def do_without(reason: object, *, required: bool) -> NoReturn:
+    if required:
+        pytest.fail(f"required here: {reason}")
+    pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[Server]:
+    manager = running("embedded")
+    try:
+        server = manager.__enter__()
+    except ServerError as error:
+        do_without(error, required="CI" in os.environ)
+    yield server
+    manager.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    try:
+        container.check_engine()
+    except ServerError as error:
+        do_without(error, required="CI" in os.environ and os.environ.get("HARNESS_REQUIRE_DOCKER") == "1")
+
+
+@pytest.fixture
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]) -> None:
+    monkeypatch.delenv("HARNESS_SERVER", raising=False)
+    monkeypatch.chdir(tmp_path)
