@@ -1,4 +1,4 @@
-"""Questions asked of code under test: what it takes, whether it wants a pool, where it stands, whether it can be run."""
+"""Questions asked of code under test: what it takes, whether it wants a pool, where it stands, if it can be run."""
 
 import inspect
 from collections.abc import Callable

@@ -10,9 +10,8 @@ from harness.scenario.check_strategy import check_rule, check_strategy
 from harness.scenario.discovery import NAME
 from harness.scenario.errors import Place, ScenarioError, guess, known_ones, listed
 from harness.scenario.language import Operation, Scenario
-from harness.scenario.parameters import CHOICES
-
-PLACEHOLDER = re.compile(r"(?<!%)(?:%%)*%\((\w+)\)s")
+from harness.scenario.parameters import CHOICES, Key
+from harness.scenario.sql import keys_in
 
 
 def check(scenario: Scenario) -> None:
@@ -25,6 +24,7 @@ def check(scenario: Scenario) -> None:
         )
     for operation in scenario.operations.values():
         _check_operation(operation)
+    _check_keys(scenario)
     _check_states(scenario)
     if not scenario.strategies:
         first = next(iter(scenario.operations))
@@ -112,6 +112,28 @@ def _check_operation(operation: Operation[Any, ..., Any]) -> None:
             )
 
 
+def _check_keys(scenario: Scenario) -> None:
+    first: dict[str, tuple[str, Key]] = {}
+    for operation in scenario.operations.values():
+        for parameter, name in operation.keys.items():
+            key = operation.parameters[parameter]
+            assert isinstance(key, Key)
+            try:
+                key.value(1, name)
+            except LookupError as error:
+                raise ScenarioError(
+                    f"operation {operation.name}, {parameter}=Key(...): {error}: list them, as in Key(['a', 'b'])",
+                    *operation.place,
+                ) from error
+            known_to, known = first.setdefault(name, (operation.name, key))
+            if (known.kind, known.values) != (key.kind, key.values):
+                raise ScenarioError(
+                    f"key {name!r} has other values in {operation.name} than in {known_to}; "
+                    "name one of them differently with Key(..., name=)",
+                    *operation.place,
+                )
+
+
 def _check_states(scenario: Scenario) -> None:
     keys = sorted({key for operation in scenario.operations.values() for key in operation.keys.values()})
     for state, steps in scenario.states.items():
@@ -119,7 +141,7 @@ def _check_states(scenario: Scenario) -> None:
             if isinstance(step, Call):
                 _check_call(scenario, state, step)
                 continue
-            for name in PLACEHOLDER.findall(step):
+            for name in keys_in(step):
                 if name not in keys:
                     raise ScenarioError(
                         f"state {state!r} uses %({name})s, which is no key{known_ones('keys', name, keys)}",

@@ -1,10 +1,11 @@
 """What an operation's parameters mean (Key, Own, free, tried) and what a call is given to talk to the server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+from uuid import UUID
 
 from hypothesis.strategies import SearchStrategy
 from psycopg import Connection as Connection
@@ -44,6 +45,24 @@ class Key:
             object.__setattr__(self, "kind", None)
             object.__setattr__(self, "values", tuple(type_or_values))
         object.__setattr__(self, "name", name)
+
+    def value(self, number: int, name: str) -> object:
+        """Its value of that number, from 1, small and readable: 1, 'user1', UUID(int=1), or the one given.
+
+        Raises LookupError when the values given have run out, or the type is one we know no values of.
+        """
+        if self.kind is None:
+            return self.values[number - 1]
+        if self.kind not in _VALUES:
+            raise LookupError(f"no values known of {self.kind.__name__}")
+        return _VALUES[self.kind](number, name)
+
+
+_VALUES: Mapping[type, Callable[[int, str], object]] = {
+    int: lambda number, _: number,
+    str: lambda number, name: f"{name}{number}",
+    UUID: lambda number, _: UUID(int=number),
+}
 
 
 @dataclass(frozen=True, slots=True)

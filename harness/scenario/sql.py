@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_PYFORMAT = re.compile(r"(?<!%)(?:%%)*%\((\w+)\)s")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -50,6 +51,22 @@ def render(sql: str, parameters: Sequence[str]) -> tuple[str, ...]:
             current += _escape(token[0])
     statements.append(current + _escape(sql[end:]))
     return tuple(text.strip() for text in statements if _COMMENT.sub("", text).strip())
+
+
+def split(sql: str) -> tuple[str, ...]:
+    """The statements of a text, one each, as they stand: cut at semicolons outside of strings and comments."""
+    statements, start = [], 0
+    for token in _TOKEN.finditer(sql):
+        if token["semicolon"]:
+            statements.append(sql[start : token.start()])
+            start = token.end()
+    statements.append(sql[start:])
+    return tuple(text.strip() for text in statements if _COMMENT.sub("", text).strip())
+
+
+def keys_in(sql: str) -> tuple[str, ...]:
+    """The names it mentions as `%(name)s`, each once, in order."""
+    return tuple(dict.fromkeys(_PYFORMAT.findall(sql)))
 
 
 def _escape(text: str) -> str:
