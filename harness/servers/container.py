@@ -20,6 +20,7 @@ from harness.servers.server import (
     ServerError,
     check_not_too_old,
     major_of,
+    one_line,
     server_id,
     version_text,
 )
@@ -190,7 +191,3 @@ def version_num_at(conninfo: tuple[tuple[str, str], ...]) -> int:
         row = connection.execute("SELECT current_setting('server_version_num')::int").fetchone()
         assert row is not None
         return int(row[0])
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

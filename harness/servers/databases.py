@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from harness.servers.server import Server, ServerError
+from harness.servers.server import Server, ServerError, one_line
 
 PREFIX = "harness_"
 LOCK_CLASS = 1_752_396_142  # "hurn": keeps our advisory locks apart from the user's
@@ -56,7 +56,9 @@ def keeper(server: Server) -> Iterator[psycopg.Connection]:
     try:
         connection = psycopg.connect(server.dsn(), autocommit=True, application_name="upsert-harness keeper")
     except psycopg.OperationalError as error:
-        raise ServerError(f"cannot connect to the {server.provider} server: {error}; is it still running?") from None
+        raise ServerError(
+            f"cannot connect to the {server.provider} server: {one_line(error)}; is it still running?"
+        ) from None
     with connection:
         if server.version_num >= 140_000:
             connection.execute("SET idle_session_timeout = 0")
@@ -80,10 +82,16 @@ def create(held: psycopg.Connection, server: Server, name: str, lock: int) -> No
 
 
 def drop(server: Server, held: psycopg.Connection, name: str) -> None:
-    if held.closed or held.broken:  # the keeper was cut off; its database is ours all the same
-        with keeper(server) as fresh:
-            drop(server, fresh, name)
-        return
+    try:
+        drop_over(held, server, name)
+    except psycopg.OperationalError:
+        if not held.closed:
+            raise
+        with keeper(server) as fresh:  # the keeper was cut off; its database is ours all the same
+            drop_over(fresh, server, name)
+
+
+def drop_over(held: psycopg.Connection, server: Server, name: str) -> None:
     if server.local:
         # A backend that was stopped to order its wake-up, and forgotten by a crash, cannot hear that it is terminated.
         for (pid,) in held.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (name,)).fetchall():

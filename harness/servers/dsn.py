@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.servers import databases
-from harness.servers.server import Server, ServerError, check_not_too_old, major_of, server_id, version_text
+from harness.servers.server import Server, ServerError, check_not_too_old, major_of, one_line, server_id, version_text
 
 SECRETS = ("password", "sslpassword")
 CONNECT_WITHIN_S = "20"  # some hosts wake a sleeping server first
@@ -39,7 +39,7 @@ def without_password(dsn: str) -> str:
 
 def scrubbed(text: object, dsn: str) -> str:
     """A message of libpq's or the server's, on one line, and surely without the password."""
-    line = " ".join(str(text).split())
+    line = one_line(text)
     for name in SECRETS:
         if secret := conninfo_to_dict(dsn).get(name):
             for spelling in {str(secret), urllib.parse.quote(str(secret), safe="")}:

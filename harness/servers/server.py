@@ -70,3 +70,8 @@ def check_not_too_old(version: str, major: int) -> None:
             f"PostgreSQL {version} is too old: {OLDEST_MAJOR} or newer is needed; "
             "try --server embedded, or --server container:18"
         )
+
+
+def one_line(message: object) -> str:
+    """libpq and Docker break their messages; ours are one line."""
+    return " ".join(str(message).split())
