@@ -1,11 +1,13 @@
 """A throw-away container with PostgreSQL, through testcontainers; gone at the end, also when the harness was killed."""
 
 import contextlib
+import gc
 import importlib.util
 import os
 import secrets
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,12 +66,15 @@ def new_client() -> Any:
     try:
         client = DockerClient()
         client.client.ping()
+        return client
     except (DockerException, OSError) as error:
-        where = os.environ.get("DOCKER_HOST", "the default socket")
-        raise ServerError(
-            f"no Docker engine answers at {where}: {one_line(error)}; start one, or try --server embedded"
-        ) from None
-    return client
+        reason = one_line(error)
+    # docker-py leaves the socket that met nobody to the garbage collector, whose warning would hit whoever runs next.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    where = os.environ.get("DOCKER_HOST", "the default socket")
+    raise ServerError(f"no Docker engine answers at {where}: {reason}; start one, or try --server embedded")
 
 
 @contextlib.contextmanager
@@ -136,6 +141,7 @@ def start(image: str, run: str, password: str, purpose: Purpose) -> Any:
     try:
         container.start()
     except DockerException as error:
+        container.get_docker_client().client.close()
         raise ServerError(
             f"image {image!r} does not start: {one_line(error)}; "
             f"check it with 'docker pull {image}', or try --server embedded"

@@ -167,7 +167,7 @@ class Pooler:
 
     def until_ready(self, backend: socket.socket) -> bytes:
         data = b""
-        while not data[-6:-1] == b"Z\x00\x00\x00\x05":
+        while data[-6:-1] != b"Z\x00\x00\x00\x05":
             data += self.message(backend)
         return data
 
