@@ -63,38 +63,37 @@ def _changed_columns(table: Table, one: Row, other: Row) -> tuple[Row, Row, Tabl
     return tuple(one[i] for i in columns), tuple(other[i] for i in columns), named
 
 
+def _only_in_one(found: Rows, expected: Rows) -> dict[str, tuple[Counter[Row], Counter[Row]]]:
+    """For each table the rows that only the first has, and those that only the second has."""
+    here, there, none = counted(found), counted(expected), Counter[Row]()
+    names = [table.name for table in (*expected, *found)]
+    return {
+        name: (here.get(name, none) - there.get(name, none), there.get(name, none) - here.get(name, none))
+        for name in names
+    }
+
+
 def rows_apart(found: Rows, expected: Rows) -> str:
-    """Where two sets of rows differ: `purchase has (amount=10) in place of (amount=30)`."""
-    names = {table.name: table for table in (*expected, *found)}
-    here, there = counted(found), counted(expected)
-    apart = []
-    for name, table in names.items():
-        only_here = here.get(name, Counter()) - there.get(name, Counter())
-        only_there = there.get(name, Counter()) - here.get(name, Counter())
-        if not only_here and not only_there:
-            continue
-        if only_here.total() == only_there.total() == 1:
-            one, other, narrow = _changed_columns(table, next(iter(only_here)), next(iter(only_there)))
-            apart.append(f"{name} has {show_row(narrow, one)} in place of {show_row(narrow, other)}")
-        elif not only_there:
-            apart.append(f"{name} has {_show_rows(table, only_here)} too many")
-        elif not only_here:
-            apart.append(f"{name} lacks {_show_rows(table, only_there)}")
-        else:
-            apart.append(f"{name} has {_show_rows(table, only_here)} in place of {_show_rows(table, only_there)}")
-    return "; ".join(apart)
+    """Where two sets of rows differ: `purchase has (amount=10) in place of (amount=30)`; empty where they do not."""
+    tables = {table.name: table for table in (*expected, *found)}
+    apart = _only_in_one(found, expected)
+    return "; ".join(f"{name} {_apart(tables[name], *sides)}" for name, sides in apart.items() if any(sides))
+
+
+def _apart(table: Table, found: Counter[Row], expected: Counter[Row]) -> str:
+    if not expected:
+        return f"has {_show_rows(table, found)} too many"
+    if not found:
+        return f"lacks {_show_rows(table, expected)}"
+    if found.total() == expected.total() == 1:
+        one, other, changed = _changed_columns(table, next(iter(found)), next(iter(expected)))
+        return f"has {show_row(changed, one)} in place of {show_row(changed, other)}"
+    return f"has {_show_rows(table, found)} in place of {_show_rows(table, expected)}"
 
 
 def distance(one: Rows, other: Rows) -> int:
     """How many rows two outcomes do not share: to compare a finding with the nearest allowed one, not with any."""
-    here, there = counted(one), counted(other)
-    return sum(
-        (
-            (here.get(name, Counter()) - there.get(name, Counter()))
-            + (there.get(name, Counter()) - here.get(name, Counter()))
-        ).total()
-        for name in {*here, *there}
-    )
+    return sum(here.total() + there.total() for here, there in _only_in_one(one, other).values())
 
 
 def nearest(found: Outcome, candidates: Iterable[tuple[Order, Outcome]]) -> tuple[Order, Outcome]:

@@ -1,7 +1,9 @@
 """The rows are allowed, but not together with what the clients were told."""
 
+from collections import Counter
+
 from harness.model.contest import OpRef, Order, orders
-from harness.model.outcome import Outcome
+from harness.model.outcome import Outcome, Refused
 from harness.model.verdict import Violation
 from harness.oracles import allowed, explain
 from harness.oracles.evidence import Evidence
@@ -27,20 +29,26 @@ def judge(evidence: Evidence) -> Violation | None:
 def _explain(evidence: Evidence, matching: list[tuple[Order, Outcome]]) -> str:
     contest = evidence.contest
     concerned = sorted({ref for _, outcome in matching for ref in allowed.misinformed(evidence, outcome)})
-    told = explain.told_together(contest, evidence.outcome, concerned)
+    told = f"{explain.told_together(contest, evidence.outcome, concerned)}; "
+    in_every = f"{told}in every order that leaves these rows "
     if len(concerned) == 1:
-        others = sorted({explain.received(outcome.answer(concerned[0])) for _, outcome in matching})
-        return f"{told}; in every order that leaves these rows it {' or '.join(others)}"
-    answers = {tuple(sorted(str(outcome.answer(ref)) for ref in concerned)) for _, outcome in matching}
-    if len(answers) == 1:
-        return f"{told}; in every order that leaves these rows they are told {explain.listed(answers.pop())}"
+        return f"{in_every}it {' or '.join(sorted({_is_told(outcome, concerned[0]) for _, outcome in matching}))}"
+    received = Counter(_is_told(evidence.outcome, ref) for ref in concerned)
+    instead = [Counter(_is_told(outcome, ref) for ref in concerned) - received for _, outcome in matching]
+    if instead[0].total() == 1 and all(other == instead[0] for other in instead):
+        return f"{in_every}one of them {next(iter(instead[0]))}"
     if len(matching) > ORDERS_TOLD:
-        return f"{told}; none of the {len(matching)} orders that leave these rows tells them so"
+        return f"{told}none of the {len(matching)} orders that leave these rows tells them so"
     each = [
         f"in the order {explain.in_order(contest, order)} {explain.told_together(contest, outcome, concerned)}"
         for order, outcome in matching
     ]
-    return f"{told}; {', '.join(each)}"
+    return told + ", ".join(each)
+
+
+def _is_told(outcome: Outcome, ref: OpRef) -> str:
+    answer = outcome.answer(ref)
+    return f"is {answer}" if isinstance(answer, Refused) else f"is told {answer}"
 
 
 def _anomaly(evidence: Evidence, matching: list[tuple[Order, Outcome]]) -> str | None:
