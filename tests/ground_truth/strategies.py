@@ -13,12 +13,10 @@ CREATE TABLE t (id serial PRIMARY KEY, k int NOT NULL, v text, n int, deleted_at
 LAYOUTS = {"U": (TABLE, "CREATE UNIQUE INDEX t_k ON t(k)"), "N": (TABLE,)}
 STARTS = {"absent": "", "present": "INSERT INTO t(k,v,n) VALUES (1,'init',10)"}
 LEVELS = {"RC": "READ COMMITTED", "RR": "REPEATABLE READ", "SER": "SERIALIZABLE"}
-FINAL = (
-    """
-SELECT coalesce(string_agg(one, ';' ORDER BY id), '-')
-  FROM (SELECT id, concat_ws(',', v, n, CASE WHEN deleted_at IS NULL THEN 'L' ELSE 'D' END) AS one FROM t WHERE k = 1) AS t"""
-    ""
-)
+FINAL = """
+SELECT coalesce(string_agg(concat_ws(',', v, n, CASE WHEN deleted_at IS NULL THEN 'L' ELSE 'D' END), ';'
+                           ORDER BY id), '-')
+  FROM t WHERE k = 1"""
 
 
 @dataclass(frozen=True, slots=True)
