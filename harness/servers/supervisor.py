@@ -213,11 +213,11 @@ def send(pid: int, number: int) -> None:
 def processes_in(data: Path, postmaster: int) -> list[int]:
     """The server's processes: those that work in its data directory; that also finds backends whose postmaster died."""
     if Path("/proc/self/cwd").exists():
-        found = []
+        found, folder = [], os.path.realpath(data)  # /dev/shm and the temporary folder may be symbolic links
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if os.readlink(entry / "cwd") == str(data):
+                    if os.readlink(entry / "cwd") == folder:
                         found.append(int(entry.name))
         return found
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True).stdout

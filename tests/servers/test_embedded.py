@@ -239,6 +239,16 @@ def test_a_wheel_that_is_not_installed_says_what_to_install(monkeypatch: pytest.
 
 # That nothing survives -----------------------------------------------------------------------------------------------
 
+
+def test_processes_are_known_by_their_folder_also_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with subprocess.Popen(["cat"], cwd=tmp_path / "real", stdin=subprocess.PIPE) as process:
+        if Path("/proc/self/cwd").exists():
+            assert supervisor.processes_in(tmp_path / "link", 0) == [process.pid]
+        assert process.pid in supervisor.processes_in(tmp_path / "link", process.pid)
+
+
 CONTROLLER = """
     import os, signal, time
     import psycopg
