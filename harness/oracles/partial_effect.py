@@ -3,9 +3,10 @@
 Let A be the acknowledged operations and F the failed ones. The rows are no outcome of A, in any order, and either
 - nothing was acknowledged, so that any change is what a failure left; or
 - they are an outcome of A with some of F put in: the effect is whole, only the answer denies it; or
-- they lie between an outcome of A and one of A with some of F: they have every row that both have, as often, and no row
-  that neither has. Two transactions of which the first committed look like this. Rows that a proper subset of A
-  explains are left to lost_update: leaving a write out must not be laid at the door of whoever failed.
+- they are made of an outcome of A and of one with some of F put into the same order: no row is there that neither has,
+  as often. Two transactions of which the first committed look like this. Rows that a proper subset of A explains are
+  left to lost_update: leaving a write out must not be laid at the door of whoever failed.
+What others read of a half-done effect and wrote elsewhere is not recognised: that trial is non-serializable.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def judge(evidence: Evidence) -> Violation | None:
     without = list(_without_failures(evidence))
     if allowed.explains_rows(evidence, without):
         return None
-    if not (_left_by_failures_only(evidence) or _put_in(evidence) or _between(evidence)):
+    if not (_left_by_failures_only(evidence) or _put_in(evidence) or _in_part(evidence)):
         return None
     _, expected = explain.nearest(evidence.outcome, without)
     told = explain.listed(
@@ -54,21 +55,19 @@ def _put_in(evidence: Evidence) -> bool:
     return allowed.explains_rows(evidence, _with_failures(evidence))
 
 
-def _between(evidence: Evidence) -> bool:
+def _in_part(evidence: Evidence) -> bool:
     if allowed.explains_rows(evidence, lost_update.outcomes_without_some(evidence, allowed.unfinished(evidence))):
         return False
     failed = allowed.failed(evidence)
     for order, whole in _with_failures(evidence):
         # The same order without the failures: two orders of A would differ in more than what the failures did.
         nothing = allowed.run(evidence, tuple(ref for ref in order if ref not in failed))
-        if _lies_between(evidence.outcome.rows, nothing.rows, whole.rows):
+        if _is_made_of(evidence.outcome.rows, nothing.rows, whole.rows):
             return True
     return False
 
 
-def _lies_between(found: Rows, one: Rows, other: Rows) -> bool:
-    here, these, those = allowed.counted(found), allowed.counted(one), allowed.counted(other)
-    return all(
-        these[name] & those[name] <= rows <= these[name] | those[name]  # Counter's & is the minimum, its | the maximum
-        for name, rows in here.items()
-    )
+def _is_made_of(found: Rows, one: Rows, other: Rows) -> bool:
+    these, those = allowed.counted(one), allowed.counted(other)
+    # Counter's | is the maximum. A row that both have may be gone: deleted, and not inserted again as it was.
+    return all(rows <= these[name] | those[name] for name, rows in allowed.counted(found).items())

@@ -38,8 +38,9 @@ def _differs(evidence: Evidence, order: Order, found: Outcome) -> Violation | No
         for ref, told in found.answers
         if told != meant.answer(ref)
     ][:1]
-    if rows := explain.rows_apart(evidence.live_rows(found), evidence.live_rows(meant)):
-        apart.append(f"{rows}, by the specification")
+    here, there = evidence.live_rows(found), evidence.live_rows(meant)
+    if here != there:
+        apart.append(f"{explain.rows_apart(here, there)}, by the specification")
     if not apart:
         return None
     words = f"run one at a time in the order {_spell(evidence, order)}: {'; '.join(apart)}"

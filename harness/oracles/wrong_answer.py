@@ -12,12 +12,14 @@ ORDERS_TOLD = 2  # with more orders than these the sentence counts them instead
 
 
 def judge(evidence: Evidence) -> Violation | None:
+    if allowed.explains(evidence):
+        return None
     matching = [
         (order, outcome)
         for order, outcome in allowed.outcomes(evidence)
         if allowed.same_rows(evidence.outcome, outcome)
     ]
-    if not matching or any(not allowed.misinformed(evidence, outcome) for _, outcome in matching):
+    if not matching:
         return None
     return Violation(
         "wrong-answer",
@@ -40,10 +42,10 @@ def _explain(evidence: Evidence, matching: list[tuple[Order, Outcome]]) -> str:
     if len(matching) > ORDERS_TOLD:
         return f"{told}none of the {len(matching)} orders that leave these rows tells them so"
     each = [
-        f"in the order {explain.in_order(contest, order)} {explain.told_together(contest, outcome, concerned)}"
+        f"in the order {explain.in_order(contest, order)}: {explain.told_together(contest, outcome, concerned)}"
         for order, outcome in matching
     ]
-    return told + ", ".join(each)
+    return told + "; ".join(each)
 
 
 def _is_told(outcome: Outcome, ref: OpRef) -> str:

@@ -8,6 +8,8 @@ the client is told. Nothing here waits or rolls back by itself: a strategy that 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
 
 from harness.model.contest import Call, Contest, OpRef, Order
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused, Rows, Table, Unknown
@@ -64,7 +66,7 @@ class Lost(Exception):
     """The connection died in COMMIT."""
 
 
-Steps = Generator[str, None, object]
+Steps = Generator[str, None, Any]
 Code = Callable[..., Steps]
 
 
@@ -253,6 +255,43 @@ def careful_put(db: Database, key: str, value: int) -> Steps:
     return db.upsert(key, value)
 
 
+def wrecking_put(db: Database, key: str, value: int) -> Steps:
+    """Takes a third party's row with it when it fails."""
+    yield "r"
+    seen = db.value(key)
+    yield "w"
+    if db.value(key) == seen:
+        return db.upsert(key, value)
+    _remove(db, "c")
+    raise SqlError("40001")
+
+
+def silent_wrecking_put(db: Database, key: str, value: int) -> Steps:
+    """As wrecking_put, and says that all is well."""
+    try:
+        return (yield from wrecking_put(db, key, value))
+    except SqlError:
+        return False
+
+
+def copying_put(db: Database, key: str, value: int) -> Steps:
+    """The new row, COMMIT; the old one away, COMMIT: the second transaction fails if anybody inserted meanwhile."""
+    yield "i"
+    db.insert(key, value)
+    known = len(db.accounts)
+    yield "d"
+    if len(db.accounts) != known:
+        raise SqlError("40001")
+    return _remove(db, "c")
+
+
+def append_put(db: Database, key: str, value: int) -> Steps:
+    """A plain INSERT: a row for every call."""
+    yield "w"
+    db.insert(key, value)
+    return True
+
+
 def lost_put(arrives: bool) -> Code:
     def code(db: Database, key: str, value: int) -> Steps:
         yield "r"
@@ -416,6 +455,10 @@ STRATEGIES: Mapping[str, Mapping[str, Code]] = {
     "jumpy": {"put": jumpy_put},
     "claiming": {"put": claiming_put},
     "restoring": {"put": restoring_put, "add": add},
+    "wrecking": {"put": wrecking_put},
+    "wrecking, silent": {"put": silent_wrecking_put},
+    "copying": {"put": copying_put},
+    "append": {"put": append_put},
     "guarded": {"put": guarded_put},
     "careful": {"put": careful_put, "off_call": read_off_call},
     "lost, arrived": {"put": lost_put(True)},
@@ -493,6 +536,7 @@ class Running:
 
 
 def serial(contest: Contest, start: str, strategy: str) -> Callable[[Order], Outcome]:
+    @cache
     def run(order: Order) -> Outcome:
         db, answers = database(start), {}
         for ref in order:

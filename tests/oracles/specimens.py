@@ -6,10 +6,11 @@ then `alone`; no violation is `safe`. With `oracle` only that one is asked, to s
 
 from dataclasses import dataclass, replace
 
+from harness import oracles  # its names are looked up late: tests/mutants exchanges them
 from harness.model.contest import OpRef
-from harness.model.outcome import Answer, Ok, Outcome, Unknown
+from harness.model.outcome import Answer, Ok, Outcome, Refused, Unknown
 from harness.model.verdict import Violation
-from harness.oracles import ORACLES, Evidence, OracleCrashed, judge
+from harness.oracles import Evidence, OracleCrashed
 from tests.oracles.simulated import play
 
 
@@ -26,7 +27,7 @@ class Specimen:
     oracle: str | None = None
     hang: str | None = None
     invariants: tuple[tuple[str, str], ...] = ()
-    told: str = ""  # answers exchanged after the trial: "s2=7", or "s1=?" for Unknown
+    told: str = ""  # answers exchanged after the trial: "s2=7", "s1=?" for Unknown, "s1=!" for Refused
     before: str | None = None  # real time, where it is not that of the steps: "s1<s2"
     says: str = ""  # part of the explanation
 
@@ -49,7 +50,7 @@ def check(specimen: Specimen) -> None:
 
 def ask(specimen: Specimen) -> Violation | OracleCrashed | None:
     evidence = specimen.evidence()
-    return judge(evidence) if specimen.oracle is None else dict(ORACLES)[specimen.oracle](evidence)
+    return oracles.judge(evidence) if specimen.oracle is None else dict(oracles.ORACLES)[specimen.oracle](evidence)
 
 
 def summary(verdict: Violation | OracleCrashed | None) -> str:
@@ -67,7 +68,8 @@ def _session(text: str) -> OpRef:
 
 def _answer(word: str) -> tuple[OpRef, Answer]:
     session, value = word.split("=")
-    return _session(session), Unknown() if value == "?" else Ok(int(value))
+    answers: dict[str, Answer] = {"?": Unknown(), "!": Refused("already bought")}
+    return _session(session), answers[value] if value in answers else Ok(int(value))
 
 
 def _pair(word: str) -> tuple[OpRef, OpRef]:
@@ -237,11 +239,12 @@ DUPLICATE = (
     Specimen(
         "one row is no duplicate, although every order leaves none",
         "shy",
-        "drop a | off_call a",
-        "s1r s2w s1w",
+        "put a 5; drop a | off_call a",
+        "s1w s1r s2w s1w",
         "lost-update P4",
-        start="a=5 b=5",
+        start="b=5",
     ),
+    Specimen("a plain INSERT twice, which is what is wanted", "append", TWO, "s1w s2w", specified=False),
     Specimen("a row that is not live does not count", "check", "put a 1 | put b 2", READS_FIRST, start="a=7-"),
     Specimen(
         "a duplicate goes before what a failure left",
@@ -263,6 +266,35 @@ PARTIAL_EFFECT = (
         retryable="40001",
         says="s2 put(arg0='a', arg1=2) met 40001 serialization_failure, yet something of it stayed: "
         "account has (value=2) in place of (value=1)",
+    ),
+    Specimen(
+        "a failure that puts back what was there",
+        "guarded",
+        TWO,
+        READS_FIRST,
+        "partial-effect",
+        start="a=2",
+        retryable="40001",
+    ),
+    Specimen(
+        "a failure that takes a row of nobody's",
+        "wrecking",
+        TWO,
+        READS_FIRST,
+        "partial-effect",
+        start="c=1",
+        retryable="40001",
+        says="account lacks (key='c', value=1, live=True)",
+    ),
+    Specimen(
+        "the second of two transactions is missing",
+        "copying",
+        "put a 2 | add b 3",
+        "s1i s2w s1d",
+        "partial-effect",
+        start="c=1",
+        retryable="40001",
+        specified=False,
     ),
     Specimen("fails before it writes", "careful", TWO, READS_FIRST, retryable="40001"),
     Specimen(
@@ -354,12 +386,22 @@ LOST_UPDATE = (
     ),
     Specimen(
         "the fewest that explain it",
-        "check",
-        "add a 1 | add a 2 | add a 4",
-        "s1r s1w s2r s3r s2w s3w",
+        "right",
+        "add a 1 | add a 2 | put a 7",
+        "s1w s2w s3w",
         "lost-update P4",
         start="a=10",
+        before="s3<s2",
         says="the rows are those of s1, s3 without s2",
+    ),
+    Specimen(
+        "lost beside one that arrived",
+        "check",
+        "add a 1 | add a 2 | put b 5",
+        "s1r s2r s1w s2w s3r s3w",
+        "lost-update P4",
+        start="a=10",
+        told="s3=?",
     ),
     Specimen("a failure that was not acknowledged is no loss", "unique", TWO, READS_FIRST, oracle="lost-update"),
     Specimen("lost in COMMIT, and arrived", "lost, arrived", TWO, READS_FIRST),
@@ -402,6 +444,36 @@ WRONG_ANSWER = (
         "wrong-answer",
         says="both s1 and s2 were told None; in every order that leaves these rows one of them is refused: already b",
     ),
+    Specimen(
+        "all three created it",
+        "polite",
+        "put a 1 | put a 1 | put a 1",
+        "s1r s2r s3r s1w s2w s3w",
+        "wrong-answer",
+        says="all of s1, s2 and s3 were told True; none of the 6 orders that leave these rows tells them so",
+    ),
+    Specimen(
+        "both came last",
+        "right",
+        "add a 1 | add a 2",
+        "s1w s2w",
+        "wrong-answer",
+        start="a=10",
+        told="s1=13",
+        before="",
+        says="both s1 and s2 were told 13; in the order s1, s2: s1 was told 11 and s2 was told 13; "
+        "in the order s2, s1: s1 was told 13 and s2 was told 12",
+    ),
+    Specimen("refused, and yet it has it", "right", "buy a | buy b", "s1w s2w", "wrong-answer", told="s1=!"),
+    Specimen(
+        "rows that no order leaves are no answer",
+        "skewed",
+        "off_call a | off_call b",
+        READS_FIRST,
+        oracle="wrong-answer",
+        start="a=1 b=1",
+    ),
+    Specimen("one of two orders tells them so", "right", "put a 1 | put a 1", "s1w s2w", before=""),
     Specimen("one bought it", "checks, buys", "buy a | buy a", "s1r s1w s2r s2w"),
     Specimen(
         "a total of before and after",
@@ -468,6 +540,27 @@ NON_SERIALIZABLE = (
         start="a=1 b=1",
         says="no allowed order explains the outcome; against s1, s2, the nearest of 2: "
         "account has (value=0) in place of (value=1)",
+    ),
+    Specimen(
+        "a row of nobody's is gone",
+        "wrecking, silent",
+        TWO,
+        "s1r s2r s2w s1w",
+        "non-serializable",
+        start="c=1",
+        before="s1<s2",
+        says="against s1, s2, the only one allowed: account lacks (key='c', value=1, live=True)",
+    ),
+    Specimen(
+        "an old state beside one writer is no cycle",
+        "right",
+        "put a 5 | total",
+        "s1w s2r",
+        "non-serializable",
+        oracle="non-serializable",
+        start="a=1",
+        told="s2=1",
+        says="the answers differ",
     ),
     Specimen("one leaves", "skewed", "off_call a | off_call b", "s1r s1w s2r s2w", start="a=1 b=1"),
     Specimen(
