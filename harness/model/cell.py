@@ -61,6 +61,8 @@ def parse_pattern(text: str) -> CellPattern:
     """
     match = _ID.fullmatch(text.strip())
     if match is None:
-        raise IdError(f"{text!r} is no cell: expected scenario::strategy[layout,state,isolation,server], parts may be left out")
+        raise IdError(
+            f"{text!r} is no cell: expected scenario::strategy[layout,state,isolation,server], parts may be left out"
+        )
     words = tuple(word.strip() for word in (match["words"] or "").split(",") if word.strip())
     return CellPattern(match["source"] or None, match["strategy"], words)

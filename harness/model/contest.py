@@ -46,7 +46,9 @@ class Contest:
         return f"from '{self.state}' ({self.pattern}): {sessions}"
 
 
-def orders(refs: frozenset[OpRef] | tuple[OpRef, ...], before: frozenset[tuple[OpRef, OpRef]] = frozenset()) -> Iterator[Order]:
+def orders(
+    refs: frozenset[OpRef] | tuple[OpRef, ...], before: frozenset[tuple[OpRef, OpRef]] = frozenset()
+) -> Iterator[Order]:
     """Every order of the operations that keeps each session's program order and the pairs of `before`."""
     remaining = sorted(refs)
     program = {(a, b) for a, b in pairwise(remaining) if a.session == b.session}

@@ -44,7 +44,9 @@ NAMES: Final = {
 
 def is_sqlstate(text: str) -> bool:
     """Whether the text has the form of a SQLSTATE: five digits or capital letters, not all letters."""
-    return len(text) == 5 and text.isascii() and text.isalnum() and text == text.upper() and any(c.isdigit() for c in text)
+    return (
+        len(text) == 5 and text.isascii() and text.isalnum() and text == text.upper() and any(c.isdigit() for c in text)
+    )
 
 
 def describe(sqlstate: str) -> str:

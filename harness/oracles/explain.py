@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from harness.model.contest import Contest, OpRef, Order, orders
-from harness.model.outcome import Answer, Crashed, Failed, Outcome, Row, Rows, Table
+from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused, Row, Rows, Table, Unknown
 from harness.oracles import allowed
 from harness.oracles.allowed import counted
 from harness.oracles.evidence import Evidence
@@ -23,7 +24,7 @@ def doing(contest: Contest, ref: OpRef) -> str:
 
 
 def in_order(contest: Contest, order: Order) -> str:
-    return ", ".join(who(contest, ref) for ref in order) or "no operation at all"
+    return ", ".join(who(contest, ref) for ref in order) or "the start state"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -31,20 +32,29 @@ def listed(words: Sequence[str]) -> str:
 
 
 def received(answer: Answer) -> str:
-    """What became of a call, as the end of a sentence: `was told True`."""
-    return (
-        f"met {answer}"
-        if isinstance(answer, Failed)
-        else f"{'' if isinstance(answer, Crashed) else 'was told '}{answer}"
-    )
+    """What became of a call: `was told True`, `met 23505 unique_violation`, `crashed: KeyError`."""
+    match answer:
+        case Failed():
+            return f"met {answer}"
+        case Crashed():
+            return str(answer)
+        case Ok() | Refused() | Unknown():
+            return f"was {heard(answer)}"
+        case _:
+            assert_never(answer)
+
+
+def heard(answer: Answer) -> str:
+    """`told True`, `refused: already bought`: what goes after `was`."""
+    return str(answer) if isinstance(answer, Refused) else f"told {answer}"
 
 
 def told_together(contest: Contest, outcome: Outcome, refs: Sequence[OpRef]) -> str:
     """`both s1 and s2 were told True`, or each with its own answer."""
-    names, answers = [who(contest, ref) for ref in refs], [str(outcome.answer(ref)) for ref in refs]
+    names, answers = [who(contest, ref) for ref in refs], [heard(outcome.answer(ref)) for ref in refs]
     if len(refs) > 1 and len(set(answers)) == 1:
-        return f"{'both' if len(refs) == 2 else 'all of'} {listed(names)} were told {answers[0]}"
-    return listed([f"{name} was told {answer}" for name, answer in zip(names, answers, strict=True)])
+        return f"{'both' if len(refs) == 2 else 'all of'} {listed(names)} were {answers[0]}"
+    return listed([f"{name} was {answer}" for name, answer in zip(names, answers, strict=True)])
 
 
 def show_row(table: Table, row: Row) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from harness.model.contest import OpRef, Order, orders
-from harness.model.outcome import Outcome, Refused
+from harness.model.outcome import Outcome
 from harness.model.verdict import Violation
 from harness.oracles import allowed, explain
 from harness.oracles.evidence import Evidence
@@ -49,8 +49,7 @@ def _explain(evidence: Evidence, matching: list[tuple[Order, Outcome]]) -> str:
 
 
 def _is_told(outcome: Outcome, ref: OpRef) -> str:
-    answer = outcome.answer(ref)
-    return f"is {answer}" if isinstance(answer, Refused) else f"is told {answer}"
+    return f"is {explain.heard(outcome.answer(ref))}"
 
 
 def _anomaly(evidence: Evidence, matching: list[tuple[Order, Outcome]]) -> str | None:

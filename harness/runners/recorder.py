@@ -13,6 +13,7 @@ class Recorder:
         self._events: list[Event] = []
         self._step = -1
         self._prints: list[list[str]] = []
+        self.column: int | None = None  # whose operation runs, where one greenlet runs everybody's, one at a time
 
     def step_begins(self, session: int) -> None:
         self._step += 1
@@ -31,6 +32,7 @@ class Recorder:
         self._events.append(Event(max(self._step, 0), session, Happening.ANSWERED, call, answer))
 
     def _add(self, session: int, happening: Happening, statement: Statement, result: str) -> None:
+        session = session if self.column is None else self.column
         self._events.append(Event(max(self._step, 0), session, happening, str(statement), result))
         if self._prints:
             # The statement's text, not its parameters: an id that the server made is no departure.

@@ -11,6 +11,7 @@ class Replay:
     def __init__(self, choices: Sequence[tuple[int, tuple[int, ...], str]]) -> None:
         self._choices = tuple(choices)
         self._fresh = True
+        self._step = 0
 
     def new_trial(self) -> bool:
         fresh, self._fresh, self._step = self._fresh, False, 0

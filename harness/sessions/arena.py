@@ -91,7 +91,8 @@ class Arena:
         self._isolation = Isolation.READ_COMMITTED
         self._lent: dict[tuple[bool, bool], int] = {}
         self._touched: set[GatedConnection] = set()
-        self.gated = False
+        self.gated = False  # whether gates hold sessions in the next trial
+        self.has_gates = False
         try:
             for statement in ddl:
                 self.control.run(statement)
@@ -105,12 +106,16 @@ class Arena:
     def _learn(self, queries: Sequence[str], observe: Mapping[str, str]) -> None:
         columns: dict[tuple[int, str], list[Column]] = {}
         for oid, table, name, type_, generated in self.control.run(_CATALOGUE)[0]:
-            columns.setdefault((int(oid or 0), table or ""), []).append(Column(name or "", int(type_ or 0), generated == "t"))
+            columns.setdefault((int(oid or 0), table or ""), []).append(
+                Column(name or "", int(type_ or 0), generated == "t")
+            )
         self.tables = tuple(TableFacts(oid, name, tuple(cols)) for (oid, name), cols in columns.items())
         reads = [observe.get(t.name, f"SELECT * FROM {t.name}") for t in self.tables]
         reads += queries
         # Counted on the heap: a damaged index must not hide a duplicate.
-        self.control.run("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET jit = off")
+        self.control.run(
+            "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET jit = off"
+        )
         self._read = ";".join(reads).encode()
         names = ", ".join(t.name for t in self.tables)
         sequences = self.control.run(_SEQUENCES)[0]
@@ -119,14 +124,13 @@ class Arena:
             (1_000_000 if int(top or 0) > 100_000_000 else 10_000) * (i + 1) + 1 for i, (_, top) in enumerate(sequences)
         )
         setvals = "".join(
-            f"SELECT setval('{name}', {base}, false);" for (name, _), base in zip(sequences, self.sequence_bases, strict=True)
+            f"SELECT setval('{name}', {base}, false);"
+            for (name, _), base in zip(sequences, self.sequence_bases, strict=True)
         )
         self._truncate = (f"TRUNCATE {names};" + setvals).encode() if names else setvals.encode()
         if self.server.superuser and names:
             deletes = "".join(f"DELETE FROM {t.name};" for t in self.tables)
-            self._delete = (
-                f"SET session_replication_role = replica;{deletes}SET session_replication_role = origin;{setvals}".encode()
-            )
+            self._delete = f"SET session_replication_role = replica;{deletes}SET session_replication_role = origin;{setvals}".encode()
         else:
             self._delete = self._truncate
         rows = " UNION ALL ".join(f"SELECT 1 FROM {t.name}" for t in self.tables) or "SELECT 1 WHERE false"
@@ -162,6 +166,16 @@ class Arena:
         self._ready(results[reads:])
         return Reading(tuple(results[:count]), tuple(results[count:reads]), started)
 
+    def freeze(self) -> bytes:
+        """What stands in the tables now, as statements: a start state made by running operations, to be made again."""
+        statements = []
+        for table in self.tables:
+            ((rows,),) = self.control.run(f"SELECT quote_literal(coalesce(json_agg(t), '[]')) FROM {table.name} t")[0]
+            statements.append(
+                f"INSERT INTO {table.name} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_recordset(NULL::{table.name}, {rows})"
+            )
+        return ";".join(statements).encode()
+
     def look(self) -> Reading:
         """Read what stands in the tables, and leave it."""
         results = self.control.run_raw(self._read)
@@ -184,7 +198,9 @@ class Arena:
     def _ready(self, results: list[Result]) -> None:
         left_over = results[self._setvals][0][0]
         if left_over != "0":
-            raise ResetFailed(f"{left_over} rows are left after the tables were emptied: a trigger or a rule keeps them")
+            raise ResetFailed(
+                f"{left_over} rows are left after the tables were emptied: a trigger or a rule keeps them"
+            )
         self._started = results[-1][0][0] or ""
 
     # ---- connections ----------------------------------------------------------------------------------------------
@@ -235,7 +251,9 @@ class Arena:
         if aged:
             settings["plan_cache_mode"] = "force_generic_plan"
         # As start-up options they survive DISCARD ALL; a space in a value would begin the next option.
-        options = " ".join("-c {}={}".format(name, re.sub(r"([\\\\ ])", r"\\\1", value)) for name, value in settings.items())
+        options = " ".join(
+            "-c {}={}".format(name, re.sub(r"([\\\\ ])", r"\\\1", value)) for name, value in settings.items()
+        )
         connection: GatedConnection = GatedConnection.connect(
             self.server.dsn(self.database),
             autocommit=autocommit,
@@ -261,19 +279,22 @@ class Arena:
             if connection.pgconn.transaction_status != 0:
                 # The operation left its transaction open; a client that goes away rolls back.
                 self._plainly(connection, "ROLLBACK")
+            if connection.traces and connection.threshold is not None:
+                connection.close()  # psycopg would not know that DISCARD ALL dropped its prepared statements
+                continue
             if connection.traces:
                 self._plainly(connection, "DISCARD ALL")
                 self._plainly(connection, f"SET default_transaction_isolation = '{connection.at.sql}'")
                 if connection.gated:
                     self._plainly(connection, "SET harness.gates = 'on'")
                 connection.traces = False
-                connection._prepared.clear()
             connection.restore()
         self._touched.clear()
 
     def install_gates(self) -> None:
         """Put a gate before every statement that writes one of the scenario's tables. They stay; a setting opens them."""
         self.control.run(FUNCTION + "".join(TRIGGER.format(table=t.name) for t in self.tables))
+        self.has_gates = True
 
     def _pin(self, pid: int) -> None:
         """Client and backend on one CPU: round trips take 11 us instead of 50, and vary less."""

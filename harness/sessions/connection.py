@@ -26,7 +26,9 @@ class _GuardLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         current = greenlet.getcurrent()
         if self.owner is not None and self.owner is not current:
-            raise SharedConnection("one connection is used by two sessions at once: take one per session, or from the pool")
+            raise SharedConnection(
+                "one connection is used by two sessions at once: take one per session, or from the pool"
+            )
         self.owner = current
         self.depth += 1
         return True

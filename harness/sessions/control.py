@@ -102,7 +102,9 @@ class Control:
             self._check(result)
             for row in range(result.ntuples):
                 pids = result.get_value(row, 1) or b"{}"
-                answer[int(result.get_value(row, 0) or 0)] = frozenset(map(int, pids[1:-1].split(b","))) if len(pids) > 2 else frozenset()
+                answer[int(result.get_value(row, 0) or 0)] = (
+                    frozenset(map(int, pids[1:-1].split(b","))) if len(pids) > 2 else frozenset()
+                )
         return answer
 
     def cancel(self, pid: int) -> None:
@@ -115,7 +117,8 @@ class Control:
         """Relations (oid) that the backend holds locks on, with the mode."""
         (rows,) = self.run_raw(
             b"SELECT relation, mode FROM pg_locks WHERE pid = %d AND locktype = 'relation' AND granted" % pid
-            + b" UNION SELECT 0, 'Advisory' FROM pg_locks WHERE pid = %d AND locktype = 'advisory' AND objsubid = 1" % pid
+            + b" UNION SELECT 0, 'Advisory' FROM pg_locks WHERE pid = %d AND locktype = 'advisory' AND objsubid = 1"
+            % pid
         )
         return [(int(oid or 0), mode or "") for oid, mode in rows]
 

@@ -78,7 +78,9 @@ class Steering:
 
 
 class Hub:
-    def __init__(self, control: Control, steering: Steering, owners: dict[int, Session], observer: Observer | None = None) -> None:
+    def __init__(
+        self, control: Control, steering: Steering, owners: dict[int, Session], observer: Observer | None = None
+    ) -> None:
         self.control = control
         self.steering = steering
         self.owners = owners  # backend pid -> session, for this trial
@@ -169,6 +171,7 @@ class Hub:
             status = session.connection.pgconn.transaction_status
             kind = (statement := session.pending() or _NOTHING).kind
             session.sent = statement
+            session.autonomous = status == TransactionStatus.IDLE and session.connection.autocommit
             if statement.leaves_traces:
                 session.connection.traces = True
             session.cursor = cursor_of(session.generator) if self.observer else None
@@ -194,13 +197,15 @@ class Hub:
                 tell(session.index, statement, _result(session))
             self._resume(session)
             return True
-        if self.observer:
-            why = f"at gate {session.gate}" if status == "gate" else f"waits for {self._names(session.blockers)}"
-            self.observer.waiting(session.index, statement, why)
         if status == "gate":
-            session.state = State.GATED
-            self.ended.gates.append(session.gate or "")
+            if not _worth_holding(session):
+                session.state = State.GATED
+                self._release_gate(session)
+                return self._after(session, self._drive(session), resumed=resumed)
+            self._hold(session)
         else:
+            if self.observer:
+                self.observer.waiting(session.index, statement, f"waits for {self._names(session.blockers)}")
             session.state = State.BLOCKED
             session.waits_since = self.completions
             self.ended.waits += 1
@@ -312,7 +317,9 @@ class Hub:
                     s.blockers = answer.get(s.connection.pid, frozenset()) - {control.pid}
             free = [s for s in pending if s.state is State.BLOCKED and not s.blockers]
             outside = [s for s in pending if s.blockers and any(pid not in self.owners for pid in s.blockers)]
-            if free or outside:  # granted but still running; or a stranger holds the lock: listen on, until the deadline
+            if (
+                free or outside
+            ):  # granted but still running; or a stranger holds the lock: listen on, until the deadline
                 for fd in select(list(by_fd), (), (), 1e-4 if free else 1e-3)[0]:
                     self._pump(by_fd[fd])
                 self._check_time()
@@ -344,14 +351,13 @@ class Hub:
             return
         session.blockers = frozenset()
         if status == "gate":
-            session.state = State.GATED
             self.completions += 1
-            self.ended.gates.append(session.gate or "")
-            if self.observer:
-                self.observer.waiting(session.index, session.sent or _NOTHING, f"at gate {session.gate}")
+            self._after(session, "gate", resumed=True)
             return
         if self._after(session, "done", resumed=True) and (
-            session.rolls_back_a_failed_transaction or _still_in_flight(session) or (session.sent or _NOTHING).kind is Kind.LOCAL
+            session.rolls_back_a_failed_transaction
+            or _still_in_flight(session)
+            or (session.sent or _NOTHING).kind is Kind.LOCAL
         ):
             self._advance(session)
 
@@ -460,6 +466,12 @@ class Hub:
 
     # ---- gates ----------------------------------------------------------------------------------------------------
 
+    def _hold(self, session: Session) -> None:
+        session.state = State.GATED
+        self.ended.gates.append(session.gate or "")
+        if self.observer:
+            self.observer.waiting(session.index, session.sent or _NOTHING, f"at gate {session.gate}")
+
     def _release_gate(self, session: Session) -> None:
         """Two keys per session, of which the harness always holds exactly one: take the other, let go of this one."""
         here, other = session.gate_key, GATE_KEYS[0] + GATE_KEYS[1] - session.gate_key
@@ -501,9 +513,22 @@ GATE_KEYS = (1163416881, 1163416882)
 _NOTHING = Statement(Kind.STATEMENT, "")
 
 
+def _worth_holding(session: Session) -> bool:
+    """Whether others could go meanwhile and matter more than they do at the borders of the statement.
+
+    A statement of an open transaction that does nothing but write has the same snapshot before its gate and after: its
+    borders show all. A function runs several statements, and an autocommitted write has its COMMIT inside.
+    """
+    return session.autonomous or not (session.sent or _NOTHING).writes_only
+
+
 def _still_in_flight(session: Session) -> bool:
     connection: Any = session.connection
-    return connection is not None and not connection.closed and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+    return (
+        connection is not None
+        and not connection.closed
+        and connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+    )
 
 
 def _result(session: Session) -> str:

@@ -33,7 +33,9 @@ class SessionPool:
         session = current if isinstance(current, Session) else None
         while not self.has_slot():
             if session is None:
-                raise RuntimeError(f"the pool's {self._max_size} connections are all lent, to nobody who could return one")
+                raise RuntimeError(
+                    f"the pool's {self._max_size} connections are all lent, to nobody who could return one"
+                )
             session.wait_for_slot(self)
         # Last in, first out, as psycopg_pool does it.
         connection = self._free.pop() if self._free else self._lend(session)

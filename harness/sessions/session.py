@@ -45,6 +45,7 @@ class Session(greenlet.greenlet):
         self.value: Any = None
         self.gate: str | None = None  # set by the notice of a gate while a command is driven
         self.gate_key = 0
+        self.autonomous = False  # the command in flight is a transaction of its own
         self.blockers: frozenset[int] = frozenset()  # backend pids
         self.waits_since = 0  # completion count when the wait began: who waits longest wakes first
         self.stopped = False
@@ -52,6 +53,9 @@ class Session(greenlet.greenlet):
         self.pool: Any = None  # of which a slot is waited for
         self.sent: Statement | None = None
         self.cursor: Any = None  # that the command came from, while a trace is recorded
+        self.operation: object = None  # that runs; seeds what its code draws at random
+        self.random: Any = None
+        self.clock = 0.0  # seconds slept
         self.repeats = 0  # of the same statement with nobody else stepping: a session that spins
         self.last_text: str | None = None
 

@@ -1,7 +1,7 @@
 """What a session is about to send: read off the psycopg generator that waits to be driven."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from types import GeneratorType
@@ -22,6 +22,7 @@ class Statement:
     kind: Kind
     text: str
     parameters: Any = None
+    writes_only: bool = False  # one INSERT, UPDATE, DELETE or MERGE: not a function that may run several
     leaves_traces: bool = False  # in the session: SET, temp tables, session locks. It needs a DISCARD ALL afterwards
 
     def __str__(self) -> str:
@@ -35,12 +36,17 @@ def _shown(parameters: Any) -> str:
 
 
 # A transaction's own SET is invisible to others and takes no snapshot; SET TRANSACTION SNAPSHOT imports one.
-_LOCAL = re.compile(r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+TRANSACTION\s+SNAPSHOT)|RESET|SHOW)\b", re.I)
+_LOCAL = re.compile(
+    r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+TRANSACTION\s+SNAPSHOT)|RESET|SHOW)\b", re.I
+)
 _COMMIT = re.compile(r"\s*(COMMIT|END)\b(?!\s+PREPARED)", re.I)
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!\s+PREPARED)", re.I)
 _TRACES = re.compile(
-    r"\b(SET(?!\s+LOCAL)|RESET|set_config|TEMP|TEMPORARY|LISTEN|PREPARE|DECLARE|pg_(try_)?advisory_(?!xact|unlock)\w*lock\w*|DISCARD)\b", re.I
+    r"^\s*(SET(?!\s+(LOCAL|TRANSACTION))|RESET|LISTEN|PREPARE|DISCARD|DO|CALL)\b"
+    r"|\b(set_config|TEMP|TEMPORARY|WITH\s+HOLD|pg_(try_)?advisory_lock(_shared)?)\b",
+    re.I,
 )
+_WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.I)
 _CODE = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -55,7 +61,7 @@ def _of_text(text: str) -> Statement:
         return Statement(Kind.COMMIT, text)
     if alone and _ROLLBACK.match(code):
         return Statement(Kind.ROLLBACK, text)
-    return Statement(Kind.STATEMENT, text, leaves_traces=traces or "set_config" in text)
+    return Statement(Kind.STATEMENT, text, None, alone and bool(_WRITES.match(code)), traces)
 
 
 _BEGIN = Statement(Kind.LOCAL, "BEGIN")
@@ -92,7 +98,7 @@ def _query(frame: dict[str, Any]) -> Statement:
             text = repr(query)
     known = _of_text(text)
     parameters = frame.get("params", frame.get("params_seq"))
-    return known if parameters is None else Statement(known.kind, known.text, parameters, known.leaves_traces)
+    return known if parameters is None else replace(known, parameters=parameters)
 
 
 _BY_NAME = {

@@ -1,0 +1,211 @@
+"""From patterns to a report: which cells are meant, who runs them, and what they come to together."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from harness.campaign.job import Job, run_job
+from harness.campaign.workers import run_in_workers
+from harness.model.cell import Cell, CellPattern, Isolation, parse_pattern
+from harness.model.verdict import CellResult, Verdict
+from harness.scenario.check import check
+from harness.scenario.discovery import find
+from harness.scenario.errors import ScenarioError, listed
+from harness.scenario.expectations import expected, is_as_expected, stale_rules
+from harness.scenario.language import Scenario
+from harness.servers.server import Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    sessions: int = 2
+    budget_s: float | None = None
+    seed: int = 0
+    gates: bool = True
+    workers: int | None = None  # None: one per CPU; 0: in this process
+    orders_max: int = 4000
+    layouts: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    isolations: tuple[Isolation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    done: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One scenario with the cells of it that are meant."""
+
+    scenario: Scenario
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    cells: tuple[CellResult, ...]
+    servers: tuple[Server, ...]
+    options: Options
+    warnings: tuple[str, ...]
+    stale: tuple[str, ...]
+    elapsed_s: float
+
+
+Listener = Callable[[CellResult | Progress], None]
+
+
+def select(patterns: Sequence[str], options: Options, servers: Sequence[str]) -> list[Selection]:
+    """The cells that the patterns and options mean; none at all means all.
+
+    Raises ScenarioError for a scenario that is wrong and for a selection that is empty, IdError for a bad pattern.
+    """
+    meant: dict[int, tuple[Scenario, list[CellPattern]]] = {}
+    for pattern in map(parse_pattern, patterns or [""]):
+        for scenario in find(pattern.source):
+            meant.setdefault(id(scenario), (scenario, []))[1].append(pattern)
+    merged: dict[str, tuple[Scenario, list[CellPattern]]] = {}
+    for scenario, wanted in meant.values():
+        merged.setdefault(scenario.path + scenario.name, (scenario, []))[1].extend(wanted)
+    selections = []
+    for scenario, wanted in merged.values():
+        check(scenario)
+        _refuse_unknown_words(scenario, wanted, options, servers)
+        cells = tuple(
+            cell
+            for cell in cells_of(scenario, servers)
+            if any(pattern.matches(cell) for pattern in wanted)
+            and (not options.layouts or cell.layout in options.layouts)
+            and (not options.states or cell.state in options.states)
+            and (not options.isolations or cell.isolation in options.isolations)
+        )
+        if cells:
+            selections.append(Selection(scenario, cells))
+    if not selections:
+        raise ScenarioError("no cell is selected: 'harness list' shows what there is")
+    return selections
+
+
+def cells_of(scenario: Scenario, servers: Sequence[str]) -> Iterable[Cell]:
+    """Every cell of a scenario, in the order in which tables show them."""
+    for server in servers:
+        for strategy in scenario.strategies:
+            for layout in scenario.layouts:
+                for state in scenario.states:
+                    for isolation in strategy.levels:
+                        yield Cell(scenario.name, strategy.name, layout, state, isolation, server)
+
+
+def _refuse_unknown_words(
+    scenario: Scenario, patterns: Sequence[CellPattern], options: Options, servers: Sequence[str]
+) -> None:
+    known = {*scenario.layouts, *scenario.states, *(i.value for i in Isolation), *servers}
+    names = [strategy.name for strategy in scenario.strategies]
+    for pattern in patterns:
+        if pattern.strategy is not None and pattern.strategy not in names:
+            raise ScenarioError(
+                f"scenario {scenario.name} has no strategy {pattern.strategy!r}: it has {listed(names)}"
+            )
+        for word in pattern.words:
+            if word not in known:
+                raise ScenarioError(
+                    f"{word!r} is no layout, state, isolation level or server here: there are {listed(sorted(known))}"
+                )
+
+
+def explore(
+    selections: Sequence[Selection],
+    servers: Sequence[Server],
+    options: Options,
+    listen: Listener = lambda event: None,
+) -> Report:
+    """Explore every selected cell, on as many workers as there are CPUs."""
+    began = time.monotonic()
+    deadline = None if options.budget_s is None else time.time() + options.budget_s
+    jobs = list(_jobs(selections, servers, options, deadline))
+    total = sum(len(job.cells) for job in jobs)
+    results: list[CellResult] = []
+    scenarios = {selection.scenario.name: selection.scenario for selection in selections}
+
+    def take(result: CellResult) -> None:
+        judged = _against_expectation(result, scenarios[result.cell.scenario])
+        results.append(judged)
+        listen(judged)
+        listen(Progress(len(results), total, judged.cell.id))
+
+    workers = (
+        min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(jobs))
+        if options.workers is None
+        else options.workers
+    )
+    impossible: list[str] = []
+    if workers == 0:
+        for job in jobs:
+            for event in run_job(job):
+                take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
+    else:
+        for event in run_in_workers(jobs, workers):
+            take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
+    order = {cell.id: n for n, cell in enumerate(cell for s in selections for cell in s.cells)}
+    results.sort(key=lambda result: order[result.cell.id])
+    judged = _never_contended(results)
+    return Report(
+        tuple(judged), tuple(servers), options, (), _stale(selections, judged, options), time.monotonic() - began
+    )
+
+
+def _jobs(
+    selections: Sequence[Selection], servers: Sequence[Server], options: Options, deadline: float | None
+) -> Iterable[Job]:
+    by_id = {server.id: server for server in servers}
+    for selection in selections:
+        key = lambda cell: (cell.server, cell.layout)  # noqa: E731 - one arena each: jobs that share it go to one worker
+        for (server, layout), cells in groupby(sorted(selection.cells, key=key), key=key):
+            by_strategy: dict[str, list[Cell]] = {}
+            for cell in cells:
+                by_strategy.setdefault(cell.strategy, []).append(cell)
+            for mine in by_strategy.values():
+                yield Job(
+                    by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
+                    options.sessions, options.gates, options.orders_max, deadline,
+                )  # fmt: skip
+
+
+def _against_expectation(result: CellResult, scenario: Scenario) -> CellResult:
+    strategy = next(s for s in scenario.strategies if s.name == result.cell.strategy)
+    rule = expected(strategy, result.cell)
+    kinds = {finding.violation.name for finding in result.findings}
+    return replace(
+        result, expected=rule.text, as_expected=is_as_expected(rule, result.verdict, kinds), source=scenario.path
+    )
+
+
+def _never_contended(results: list[CellResult]) -> list[CellResult]:
+    return results
+
+
+def _stale(selections: Sequence[Selection], results: Sequence[CellResult], options: Options) -> tuple[str, ...]:
+    """Rules that no cell meets any more; only said of scenarios that were explored whole."""
+    if options.layouts or options.states or options.isolations:
+        return ()
+    stale = []
+    by_strategy: dict[tuple[str, str], list[CellResult]] = {}
+    for result in results:
+        by_strategy.setdefault((result.cell.scenario, result.cell.strategy), []).append(result)
+    for selection in selections:
+        for strategy in selection.scenario.strategies:
+            mine = by_strategy.get((selection.scenario.name, strategy.name), [])
+            whole = [c for c in selection.cells if c.strategy == strategy.name]
+            if not mine or len(whole) < len(selection.scenario.layouts) * len(selection.scenario.states) * len(
+                strategy.levels
+            ):
+                continue
+            if any(r.verdict is Verdict.UNKNOWN or not (r.coverage.exhaustive or r.findings) for r in mine):
+                continue
+            seen = [(r.cell, r.verdict, {f.violation.name for f in r.findings}) for r in mine]
+            stale += [f"{selection.scenario.name}::{strategy.name}: {rule}" for rule in stale_rules(strategy, seen)]
+    return tuple(stale)

@@ -1,0 +1,337 @@
+"""One cell to its verdict: every contest, alone first, then interleaved; every violation confirmed before it counts."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.model.cell import Cell
+from harness.model.contest import Contest, OpRef, Order, orders
+from harness.model.outcome import Failed, Outcome
+from harness.model.schedule import Choice, Schedule
+from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
+from harness.oracles import Evidence, OracleCrashed, judge
+from harness.oracles.allowed import outcomes as allowed_outcomes
+from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
+from harness.runners.recorder import Recorder
+from harness.schedulers.preemptions import Preemptions
+from harness.schedulers.protocol import Departure
+from harness.schedulers.replay import Replay
+from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
+
+CONFIRMATIONS = 3
+
+
+class Undecided(Exception):
+    """Why a cell gets no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    orders_max: int = 4000  # of one contest
+    deadline: float | None = None  # time.monotonic() at which the budget is spent
+
+
+@dataclass
+class _Tally:
+    """What the contests of a cell have come to so far."""
+
+    orders: int = 0
+    contests: int = 0
+    skipped: int = 0
+    not_explored: int = 0
+    exhaustive: bool = True
+    overlapped: bool = False  # two sessions were inside operations on a common key at once
+    met: bool = False  # something was met: a wait, a retryable failure, another outcome than alone
+    retried: bool = False
+    gates: set[str] = field(default_factory=set)
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+
+class CellExplorer:
+    """Explores the contests of one cell with its strategy's explorer and the specification's."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        explorer: Explorer,
+        specification: Explorer,
+        retryable: frozenset[str],
+        digest: str,
+        limits: Limits,
+        *,
+        gates: bool = True,
+    ) -> None:
+        self.cell, self.explorer, self.specification = cell, explorer, specification
+        self.retryable, self.digest, self.limits, self.gates = retryable, digest, limits, gates
+        self.tally = _Tally()
+
+    def result(self, contests: Iterable[Contest]) -> CellResult:
+        """Explore every contest. Never raises for what the code under test did; that is the verdict."""
+        began = time.monotonic()
+        verdict, reason = self._verdict(tuple(contests))
+        tally = self.tally
+        coverage = Coverage(
+            orders=tally.orders,
+            classes=tally.orders,
+            not_explored=tally.not_explored,
+            exhaustive=tally.exhaustive and not tally.not_explored and tally.contests > 0,
+            granularity="gates" if tally.gates else "statements",
+            gates=tuple(sorted(tally.gates)),
+            contests=tally.contests,
+        )
+        findings = tuple(tally.findings.values())
+        return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
+
+    def _verdict(self, contests: Sequence[Contest]) -> tuple[Verdict, str]:
+        undecided = ""
+        try:
+            gated = self._alone(contests)
+            for contest in contests:
+                if contest not in self._settled:
+                    self._interleaved(contest, gated)
+        except (Undecided, NotDeterministicAlone, OutOfTime) as why:
+            undecided = str(why)
+        except Uncontrolled as why:
+            undecided = f"not under control: {why}"
+        tally = self.tally
+        if tally.findings:
+            return Verdict.UNSAFE, next(iter(tally.findings.values())).violation.explanation
+        if undecided:
+            return Verdict.UNKNOWN, undecided
+        if not tally.contests:
+            return Verdict.UNKNOWN, "nothing explored: no order of any contest writes anything"
+        if not tally.overlapped:
+            return Verdict.UNKNOWN, self._why_never_overlapped()
+        if tally.retried:
+            return Verdict.RETRY, "every failure may be retried, left nothing, and the operation run again succeeds"
+        return Verdict.SAFE, ""
+
+    def _why_never_overlapped(self) -> str:
+        if not self.tally.gates:
+            return (
+                "one statement, needs gates"
+                if not self.gates
+                else "no two sessions were ever inside operations on a common key at once"
+            )
+        return "no two sessions were ever inside operations on a common key at once"
+
+    # ---- alone ----------------------------------------------------------------------------------------------------
+
+    def _alone(self, contests: Sequence[Contest]) -> bool:
+        """Serial orders: they are the oracle, and some strategies fail in them already. Says whether gates are needed."""
+        self._settled: set[Contest] = set()
+        explorer = self.explorer
+        for contest in contests:
+            start = explorer.start(contest)
+            writes = False
+            for order in orders(contest.operations):
+                outcome = explorer.serial(contest, order)
+                writes = writes or outcome.rows != start.outcome.rows
+                violation = self._judge(contest, outcome, _in_order(order), None) or self._aged(contest, order, outcome)
+                if violation is not None:
+                    self._settled.add(contest)
+                    self.tally.contests += 1
+                    self._found_alone(contest, order, outcome, violation)
+                    break
+            if not writes and contest not in self._settled:
+                self._settled.add(contest)
+                self.tally.skipped += 1
+        return self.gates and bool(explorer.gates_met)
+
+    def _aged(self, contest: Contest, order: Order, fresh: Outcome) -> Violation | None:
+        """Once more with prepared statements and generic plans: what passes ten times can fail from then on."""
+        outcome = self.explorer.serial_aged(contest, order)
+        if outcome == fresh:
+            return None
+        violation = self._judge(contest, outcome, _in_order(order), None)
+        if violation is None:
+            return None
+        return replace(
+            violation, alone=True, explanation=violation.explanation + "; only once its plan is generic (aged)"
+        )
+
+    def _found_alone(self, contest: Contest, order: Order, outcome: Outcome, violation: Violation) -> None:
+        if violation.name in self.tally.findings:
+            known = self.tally.findings[violation.name]
+            self.tally.findings[violation.name] = replace(known, count=known.count + 1)
+            return
+        recorder = self.explorer.record_serial(contest, order)
+        choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
+        aged = violation.explanation.endswith("(aged)")
+        schedule = Schedule(self.cell, contest, choices, False, aged, self.digest, alone=True)
+        allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
+        self.tally.findings[violation.name] = Finding(
+            violation,
+            contest,
+            schedule,
+            recorder.trace,
+            outcome,
+            allowed,
+            replayed=CONFIRMATIONS,
+            replays=CONFIRMATIONS,
+        )
+
+    # ---- interleaved ----------------------------------------------------------------------------------------------
+
+    def _interleaved(self, contest: Contest, gated: bool) -> None:
+        explorer, tally = self.explorer, self.tally
+        explorer.arena.gated = gated
+        tally.contests += 1
+        scheduler = Preemptions()
+        judged: dict[tuple[int, frozenset[tuple[OpRef, OpRef]]], bool] = {}
+        common = _common_key(contest, explorer)
+        try:
+            for _ in range(self.limits.orders_max):
+                if not scheduler.new_trial():
+                    return
+                if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
+                    raise Undecided("the budget was spent before every contest was explored")
+                try:
+                    trial = explorer.run(contest, scheduler)
+                except OrderLost:
+                    tally.not_explored += 1
+                    continue
+                tally.orders += 1
+                tally.gates.update(trial.ended.gates)
+                if common and not tally.overlapped:
+                    tally.overlapped = _overlapped(contest, trial.before)
+                key = (id(trial.seen), trial.before)
+                if trial.ended.hang is None and key in judged:
+                    continue
+                judged[key] = True
+                if self._condemned(contest, trial):
+                    return
+            tally.exhaustive = False
+        finally:
+            explorer.arena.gated = False
+
+    def _condemned(self, contest: Contest, trial: Trial) -> bool:
+        violation = self._judge(contest, trial.seen.outcome, trial.before, trial)
+        if violation is None:
+            violation = self._cannot_be_retried(contest, trial)
+        if violation is None:
+            return False
+        if violation.name in self.tally.findings:
+            known = self.tally.findings[violation.name]
+            self.tally.findings[violation.name] = replace(known, count=known.count + 1)
+            return True
+        self.tally.findings[violation.name] = self._confirmed(contest, trial, violation)
+        return True
+
+    def _cannot_be_retried(self, contest: Contest, trial: Trial) -> Violation | None:
+        """A retryable failure is one only if the operation, called again when all is over, succeeds."""
+        failed = [ref for ref, answer in trial.seen.outcome.answers if isinstance(answer, Failed)]
+        if not failed:
+            return None
+        again = self.explorer.run(contest, Replay(trial.ended.choices), again=failed)
+        for ref, answer in again.retried.items():
+            if isinstance(answer, Failed):
+                return Violation(
+                    "error",
+                    f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}",
+                    answer.sqlstate,
+                )
+        self.tally.retried = True
+        return None
+
+    def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
+        """Replay it, each time from truncated tables: what does not repeat is a fault of ours, not a finding."""
+        explorer = self.explorer
+        for _ in range(CONFIRMATIONS):
+            recorder = Recorder()
+            try:
+                again = explorer.run(contest, Replay(trial.ended.choices), recorder=recorder, truncate=True)
+            except Departure as departure:
+                raise Undecided(f"a violation ({violation.name}) does not replay: {departure}") from departure
+            if again.seen.outcome != trial.seen.outcome:
+                raise Undecided(
+                    f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
+                )
+        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial)
+        allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
+        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), explorer.arena.gated, False, self.digest)
+        return Finding(
+            violation, contest, schedule, recorder.trace, trial.seen.outcome, allowed, 1, CONFIRMATIONS, CONFIRMATIONS
+        )
+
+    # ---- judging --------------------------------------------------------------------------------------------------
+
+    def _judge(
+        self, contest: Contest, outcome: Outcome, before: frozenset[tuple[OpRef, OpRef]], trial: Trial | None
+    ) -> Violation | None:
+        verdict = judge(self._evidence(contest, outcome, before, trial))
+        if isinstance(verdict, OracleCrashed):
+            raise Undecided(f"the oracle {verdict.oracle} broke: {verdict.reason}") from verdict.exception
+        return verdict
+
+    def _evidence(
+        self, contest: Contest, outcome: Outcome, before: frozenset[tuple[OpRef, OpRef]], trial: Trial | None
+    ) -> Evidence:
+        explorer, specification = self.explorer, self.specification
+        start = explorer.start_of(contest)
+
+        def specified(order: Order) -> Outcome:
+            return specification.serial(contest, order)
+
+        def live_rows(of: Outcome) -> tuple[object, ...]:
+            return (explorer.find(of) or specification.live(of)).live_rows
+
+        return Evidence(
+            contest=contest,
+            outcome=outcome,
+            before=before,
+            start=start.outcome.rows,
+            serial=self._plainly(lambda order: explorer.serial(contest, order)),
+            specification=specified,
+            retryable=self.retryable,
+            live=lambda of: (explorer.find(of) or specification.live(of)).live,
+            live_at_start=start.live,
+            live_rows=live_rows,  # type: ignore[arg-type]
+            hang=trial.ended.hang if trial else None,
+            invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
+        )
+
+    def _plainly(self, run: Callable[[Order], Outcome]) -> Callable[[Order], Outcome]:
+        """Serial orders asked for in the middle of a gated exploration are run without gates, as the others were."""
+
+        def ungated(order: Order) -> Outcome:
+            arena = self.explorer.arena
+            gated, arena.gated = arena.gated, False
+            try:
+                return run(order)
+            finally:
+                arena.gated = gated
+
+        return ungated
+
+
+def choices_of(trial: Trial, recorder: Recorder) -> tuple[Choice, ...]:
+    """The choices of a recorded trial with the fingerprint of each step."""
+    prints = iter(recorder.fingerprints)
+    return tuple(
+        Choice(chosen, options, event, next(prints, "") if event == "run" else "")
+        for chosen, options, event in trial.ended.choices
+    )
+
+
+def _in_order(order: Order) -> frozenset[tuple[OpRef, OpRef]]:
+    return frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :])
+
+
+def _overlapped(contest: Contest, before: frozenset[tuple[OpRef, OpRef]]) -> bool:
+    refs = contest.operations
+    return any(
+        a.session != b.session and (a, b) not in before and (b, a) not in before for a in refs for b in refs if a < b
+    )
+
+
+def _common_key(contest: Contest, explorer: Explorer) -> bool:
+    """Whether two sessions of the contest work on an equal key; operations without keys always do."""
+    seen: list[set[tuple[str, object]]] = []
+    for calls in contest.sessions:
+        mine: set[tuple[str, object]] = set()
+        for call in calls:
+            keys: Mapping[str, str] = explorer.scenario.operations[call.operation].keys
+            mine |= {(keys[name], repr(value)) for name, value in call.arguments if name in keys}
+        seen.append(mine)
+    return any(not a or not b or a & b for i, a in enumerate(seen) for b in seen[i + 1 :])

@@ -1,0 +1,173 @@
+"""One strategy in one layout: the unit of work of a worker, with the database it runs in."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from harness.campaign.cell import CellExplorer, Limits
+from harness.generators.contests import contests
+from harness.model.cell import Cell, Isolation
+from harness.model.verdict import CellResult, Verdict
+from harness.runners.explorer import Explorer, queries_of
+from harness.runners.virtual import virtual
+from harness.scenario.discovery import digest, find
+from harness.scenario.errors import ScenarioError
+from harness.scenario.language import Scenario
+from harness.scenario.strategy import Strategy
+from harness.servers.databases import own_database
+from harness.servers.server import Server
+from harness.sessions.arena import Arena
+from harness.sessions.control import ControlLost, SqlRefused
+from harness.sessions.hub import Steering
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    server: Server
+    path: str  # of the scenario's file: a worker loads it itself
+    scenario: str
+    layout: str
+    cells: tuple[Cell, ...]  # of one strategy
+    sessions: int
+    gates: bool
+    orders_max: int
+    deadline: float | None  # time.time() at which the budget is spent
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """The layout forbids the state: there is no such cell."""
+
+    cell: Cell
+
+
+class Arenas:
+    """The databases a worker holds open: the bare tables for the specification, and the last layout."""
+
+    def __init__(self, cpu: int | None) -> None:
+        self._cpu = cpu
+        self._open: dict[tuple[str, str, str], tuple[Arena, ExitStack]] = {}
+
+    def get(self, server: Server, scenario: Scenario, layout: str) -> Arena:
+        key = (server.dsn(), scenario.path + scenario.name, layout)
+        if key not in self._open:
+            for old in [k for k in self._open if k[:2] != key[:2] or (layout != "none" and k[2] != "none")]:
+                self._close(old)
+            stack = ExitStack()
+            try:
+                database = stack.enter_context(own_database(server, label=f"{scenario.name} {layout}"))
+                arena = self._build(server, database, scenario, layout)
+                stack.callback(arena.close)
+            except BaseException:
+                stack.close()
+                raise
+            self._open[key] = (arena, stack)
+        return self._open[key][0]
+
+    def _build(self, server: Server, database: str, scenario: Scenario, layout: str) -> Arena:
+        ddl = [f"CREATE SCHEMA IF NOT EXISTS {name}" for name in scenario.schemas]
+        ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
+        ddl += [scenario.tables, scenario.layouts[layout]]
+        try:
+            return Arena(
+                server,
+                database,
+                [statement for statement in ddl if statement.strip()],
+                queries=queries_of(scenario)[0],
+                observe=scenario.observe,
+                settings=scenario.settings,
+                cpu=self._cpu,
+            )
+        except SqlRefused as refused:
+            raise ScenarioError(
+                f"scenario {scenario.name}, layout {layout}: the server refuses it: {refused}", *scenario.place
+            ) from refused
+
+    def _close(self, key: tuple[str, str, str]) -> None:
+        _, stack = self._open.pop(key)
+        stack.close()
+
+    def close(self) -> None:
+        for key in list(self._open):
+            self._close(key)
+
+
+def run_job(job: Job, arenas: Arenas | None = None) -> Iterator[CellResult | Impossible]:
+    """The results of the job's cells, one after the other."""
+    own = arenas is None
+    arenas = arenas or Arenas(_cpu())
+    try:
+        with virtual():
+            yield from _run(job, arenas)
+    finally:
+        if own:
+            arenas.close()
+
+
+def _cpu() -> int | None:
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cpus = sorted(os.sched_getaffinity(0))
+    return cpus[0] if len(cpus) == 1 else None
+
+
+_loaded: dict[str, list[Scenario]] = {}
+
+
+def _scenario(job: Job) -> Scenario:
+    found = _loaded.setdefault(job.path, []) or _loaded[job.path].extend(find(job.path)) or _loaded[job.path]
+    return next(s for s in found if s.name == job.scenario)
+
+
+def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:
+    scenario = _scenario(job)
+    strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
+    arena = arenas.get(job.server, scenario, job.layout)
+    if job.gates and not arena.has_gates:
+        arena.install_gates()
+    bare = arenas.get(job.server, scenario, "none")
+    steering = Steering(signals=job.server.wake_order == "signal")
+    bodies = scenario.specification()
+    specification = Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering)
+    what = digest(scenario, job.layout)
+    for cell in job.cells:
+        explorer = Explorer(
+            arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit
+        )
+        yield _explore(job, cell, scenario, strategy, explorer, specification, what)
+
+
+def _explore(
+    job: Job, cell: Cell, scenario: Scenario, strategy: Strategy, explorer: Explorer, specification: Explorer, what: str
+) -> CellResult | Impossible:
+    left = None if job.deadline is None else job.deadline - time.time()
+    if left is not None and left <= 0:
+        return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
+    limits = Limits(job.orders_max, None if left is None else time.monotonic() + left)
+    chosen = contests(scenario, strategy, cell.state, job.sessions)
+    try:
+        for contest in chosen:
+            explorer.prepare(contest)
+            specification.prepare(contest)
+    except SqlRefused as refused:
+        if refused.sqlstate.startswith("23") and _possible_on_bare_tables(specification, chosen):
+            return Impossible(cell)
+        raise ScenarioError(
+            f"scenario {scenario.name}, state {cell.state}: the server refuses it: {refused}", *scenario.place
+        ) from refused
+    retryable = frozenset(strategy.retryable_at(cell.isolation))
+    try:
+        return CellExplorer(cell, explorer, specification, retryable, what, limits, gates=job.gates).result(chosen)
+    except ControlLost as lost:
+        return CellResult(cell, Verdict.UNKNOWN, f"the server went away: {lost}")
+
+
+def _possible_on_bare_tables(specification: Explorer, chosen: object) -> bool:
+    try:
+        for contest in chosen:  # type: ignore[attr-defined]
+            specification.prepare(contest)
+    except SqlRefused:
+        return False
+    return True

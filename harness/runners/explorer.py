@@ -1,0 +1,335 @@
+"""The explorer: runs the contests of one strategy in one layout, one step at a time, and says what each trial came to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from harness.generators.states import state_statements
+from harness.model.cell import Isolation
+from harness.model.contest import Call, Contest, OpRef, Order
+from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused, Unknown
+from harness.runners.canonical import Canonicaliser, Queries, Seen
+from harness.runners.recorder import Recorder
+from harness.scenario.bodies import wants_pool
+from harness.scenario.language import Scenario
+from harness.schedulers.protocol import Scheduler
+from harness.sessions.arena import Arena, seed_bytes
+from harness.sessions.connection import GatedConnection
+from harness.sessions.hub import Ended, Hub, Steering
+from harness.sessions.session import Operation, Session
+
+Body = Callable[..., Any]
+BodiesOf = Callable[[int], Sequence[Mapping[str, Body]]]
+
+
+class NotDeterministicAlone(RuntimeError):
+    """A serial order disagrees with itself: nothing can be compared with it."""
+
+
+class StateImpossible(RuntimeError):
+    """The layout forbids the start state: there is no such cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One contest under one schedule, seen."""
+
+    seen: Seen
+    ended: Ended
+    before: frozenset[tuple[OpRef, OpRef]]
+    retried: Mapping[OpRef, Answer]  # operations run again alone after the end
+
+
+def queries_of(scenario: Scenario) -> tuple[list[str], Callable[[Arena], Queries]]:
+    """What is asked after every trial besides the tables, and how its answers are to be read."""
+    asked: list[str] = []
+    names, distinct = [], []
+    live_of: dict[str, list[str]] = {}
+    for identity in scenario.identity:
+        live = f"({identity.live})" if identity.live else "true"
+        key = ", ".join(f"({column})::text" for column in identity.by)
+        numbers = ", ".join(str(i + 1) for i in range(len(identity.by)))
+        asked.append(f"SELECT {key}, count(*) FROM {identity.table} WHERE {live} GROUP BY {numbers}")
+        names.append(
+            f"{identity.table} ({', '.join(identity.by)})" + (f" WHERE {identity.live}" if identity.live else "")
+        )
+        distinct.append(identity.nulls_distinct)
+        live_of.setdefault(identity.table, []).append(live)
+    for table, conditions in live_of.items():
+        asked.append(f"SELECT * FROM {table} WHERE {' OR '.join(conditions)}")
+    asked += scenario.invariants.values()
+
+    def read(arena: Arena) -> Queries:
+        oids = {t.oid: t.name for t in arena.tables}
+        live_tables = tuple(
+            oids[int(arena.control.run(f"SELECT '{table}'::regclass::oid")[0][0][0] or 0)] for table in live_of
+        )
+        return Queries(tuple(names), tuple(distinct), live_tables, tuple(scenario.invariants))
+
+    return asked, read
+
+
+class Explorer:
+    """One set of bodies (a strategy, or the specification) on one arena at one isolation level."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        scenario: Scenario,
+        bodies: BodiesOf,
+        isolation: Isolation,
+        steering: Steering,
+        *,
+        autocommit: bool = True,
+    ) -> None:
+        self.arena, self.scenario, self.isolation, self.steering = arena, scenario, isolation, steering
+        self._bodies, self._autocommit = bodies, autocommit
+        self._canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
+        self._seeds: dict[Contest, bytes] = {}
+        self._seen: dict[Any, Seen] = {}
+        self._serial: dict[tuple[Contest, Order], Seen] = {}
+        self._starts: dict[Contest, Seen] = {}
+        self._by_outcome: dict[Outcome, Seen] = {}
+        self.aged = False
+        self.gates_met: set[str] = set()
+
+    # ---- trials ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        contest: Contest,
+        scheduler: Scheduler,
+        *,
+        recorder: Recorder | None = None,
+        again: Sequence[OpRef] = (),
+        truncate: bool = False,
+    ) -> Trial:
+        """One trial under the scheduler; then, alone, the operations of `again` once more."""
+        self.prepare(contest, truncate=truncate)
+        answers: dict[OpRef, Answer] = {}
+        calls = self._calls(contest, answers, recorder)
+        programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
+        arena = self.arena
+        arena.begin(self.isolation, aged=self.aged)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder)
+        try:
+            ended = hub.run(programs, scheduler)
+            scheduler.finished(ended.choices)
+            retried = self._again(contest, again) if again else {}
+        except BaseException:
+            arena.discard()
+            raise
+        for ref in contest.operations:
+            answers.setdefault(ref, Unknown())
+        return Trial(self._see(contest, answers), ended, _before(ended), retried)
+
+    def serial(self, contest: Contest, order: Order) -> Outcome:
+        """The operations one at a time in this order, from the start state. Remembered; run twice.
+
+        Raises NotDeterministicAlone when the two runs differ.
+        """
+        key = (contest, order)
+        if key not in self._serial:
+            # Once with gates that hold nobody back and once without: they must not change anything either.
+            self.arena.gated = self.arena.has_gates
+            try:
+                first = self._one_at_a_time(contest, order)
+            finally:
+                self.arena.gated = False
+            second = self._one_at_a_time(contest, order, truncate=True)
+            if first.outcome != second.outcome:
+                raise NotDeterministicAlone(
+                    f"the order {', '.join(f's{r.session + 1}' for r in order)} run twice alone came to different outcomes"
+                )
+            self._serial[key] = self._by_outcome[first.outcome] = first
+        return self._serial[key].outcome
+
+    def serial_aged(self, contest: Contest, order: Order) -> Outcome:
+        """The same with statements prepared at once and generic plans."""
+        self.aged = True
+        try:
+            return self._one_at_a_time(contest, order).outcome
+        finally:
+            self.aged = False
+
+    def find(self, outcome: Outcome) -> Seen | None:
+        return self._by_outcome.get(outcome)
+
+    def live(self, outcome: Outcome) -> Seen:
+        """What was seen along with an outcome that `run` or `serial` gave."""
+        return self._by_outcome[outcome]
+
+    def start(self, contest: Contest) -> Seen:
+        """The start state itself."""
+        self.prepare(contest)
+        seen = self._canonical.see(self.arena.look(), {}, _arguments(contest))
+        seen = self._starts[contest] = self._by_outcome.setdefault(seen.outcome, seen)
+        return seen
+
+    def start_of(self, contest: Contest) -> Seen:
+        """The start state as seen before."""
+        return self._starts[contest]
+
+    def record_serial(self, contest: Contest, order: Order) -> Recorder:
+        """The same once more, for its trace."""
+        recorder = Recorder()
+        self._one_at_a_time(contest, order, recorder=recorder)
+        return recorder
+
+    def _one_at_a_time(
+        self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False
+    ) -> Seen:
+        self.prepare(contest, truncate=truncate)
+        answers: dict[OpRef, Answer] = {}
+        calls = self._calls(contest, answers, recorder)
+        arena = self.arena
+        arena.begin(self.isolation, aged=self.aged)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder)
+        try:
+            ended = hub.run([[calls(ref) for ref in order]], _Alone())
+        except BaseException:
+            arena.discard()
+            raise
+        if ended.hang:
+            for ref in order:
+                answers.setdefault(ref, Unknown())
+        self.gates_met |= set(ended.gates)
+        return self._see(contest, answers)
+
+    def _again(self, contest: Contest, again: Sequence[OpRef]) -> dict[OpRef, Answer]:
+        answers: dict[OpRef, Answer] = {}
+        calls = self._calls(contest, answers, None)
+        self.arena.begin(self.isolation, aged=self.aged)
+        Hub(self.arena.control, self.steering, self.arena.owners).run([[calls(ref) for ref in again]], _Alone())
+        return answers
+
+    # ---- what a trial is made of ----------------------------------------------------------------------------------
+
+    def prepare(self, contest: Contest, *, truncate: bool = False) -> None:
+        """Make the tables ready for this contest. Raises SqlRefused for a state the server refuses."""
+        seed = self._seeds.get(contest)
+        if seed is None:
+            seed = self._seeds[contest] = self._make_seed(contest)
+        self.arena.prepare(seed, truncate=truncate)
+
+    def _make_seed(self, contest: Contest) -> bytes:
+        steps = state_statements(self.scenario, contest)
+        with psycopg.connect(self.arena.server.dsn(self.arena.database), autocommit=True) as connection:
+            if not any(isinstance(step, Call) for step in steps):
+                return seed_bytes(connection, [step for step in steps if not isinstance(step, Call)])
+            self.arena.prepare(b"", truncate=True)
+            for step in steps:
+                if isinstance(step, Call):
+                    self.scenario.operations[step.operation].body(connection, **dict(step.arguments))
+                else:
+                    connection.execute(step[0], step[1] or None)
+            return self.arena.freeze()
+
+    def _calls(
+        self, contest: Contest, answers: dict[OpRef, Answer], recorder: Recorder | None
+    ) -> Callable[[OpRef], Operation]:
+        """How to make the calls of one trial: its processes, pools and connections are new."""
+        bodies = self._bodies(len(contest.sessions))
+        connections: dict[int, GatedConnection] = {}
+        pools: dict[int, Any] = {}
+        arena, autocommit = self.arena, self._autocommit
+
+        def connection_of(ref: OpRef, session: Session) -> GatedConnection:
+            if ref.session not in connections or connections[ref.session].closed:
+                connections[ref.session] = arena.lend(session, autocommit=autocommit)
+            return connections[ref.session]
+
+        def pool_of(ref: OpRef) -> Any:
+            process = id(bodies[ref.session])
+            if process not in pools:
+                pools[process] = arena.pool(autocommit=autocommit)
+            return pools[process]
+
+        def call(ref: OpRef) -> Operation:
+            made = contest.call(ref)
+            body = bodies[ref.session][made.operation]
+            arguments = dict(made.arguments)
+            refusals = self.scenario.operations[made.operation].refusals
+
+            def operation(session: Session) -> None:
+                session.operation, session.random, session.clock = ref, None, 0.0
+                if recorder:
+                    recorder.column = ref.session
+                door = pool_of(ref) if wants_pool(body) else connection_of(ref, session)
+                try:
+                    answer: Answer = Ok(body(door, **arguments))
+                except Exception as error:
+                    answer = _answer_to(error, refusals)
+                if isinstance(door, GatedConnection):
+                    answer = _left_open(door, answer)
+                answers[ref] = answer
+                if recorder:
+                    recorder.column = None
+                    recorder.answered(ref.session, str(made), str(answer))
+
+            return operation
+
+        return call
+
+    def _see(self, contest: Contest, answers: Mapping[OpRef, Answer]) -> Seen:
+        reading = self.arena.finish()
+        key: Any = None
+        if self._canonical.stable:
+            key = (reading.tables, reading.queries, tuple(answers.items()))
+            try:
+                known = self._seen.get(key)
+            except TypeError:  # an answer that cannot be hashed
+                key = known = None
+            if known is not None:
+                return known
+        seen = self._canonical.see(reading, answers, _arguments(contest))
+        seen = self._by_outcome.setdefault(seen.outcome, seen)
+        if key is not None:
+            self._seen[key] = seen
+        return seen
+
+
+class _Alone:
+    """One greenlet runs everything: there is nothing to choose."""
+
+    def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
+        return options[0]
+
+
+def _arguments(contest: Contest) -> frozenset[object]:
+    return frozenset(str(value) for calls in contest.sessions for call in calls for _, value in call.arguments)
+
+
+def _before(ended: Ended) -> frozenset[tuple[OpRef, OpRef]]:
+    """Real time: a was answered in an earlier step than b's first."""
+    spans = {OpRef(*key): span for key, span in ended.spans.items()}
+    return frozenset(
+        (a, b) for a, sa in spans.items() for b, sb in spans.items() if a != b and len(sa) > 2 and sa[2] < sb[0]
+    )
+
+
+def _answer_to(error: Exception, refusals: Sequence[type[BaseException] | str]) -> Answer:
+    state = getattr(error, "sqlstate", None)
+    for refusal in refusals:
+        if (isinstance(refusal, str) and refusal == state) or (
+            isinstance(refusal, type) and isinstance(error, refusal)
+        ):
+            return Refused(state or type(error).__name__)
+    if isinstance(error, psycopg.Error):
+        if state:
+            return Failed(state, str(error).partition("\n")[0])
+        if isinstance(error, psycopg.OperationalError):
+            return Failed("08006", str(error).partition("\n")[0])
+    return Crashed(f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def _left_open(connection: GatedConnection, answer: Answer) -> Answer:
+    """A call that returns inside its transaction has promised what nobody else will ever see."""
+    if connection.closed:
+        return answer if not isinstance(answer, Ok) else Crashed("closed its connection")
+    if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        return answer
+    connection.rollback()
+    return Crashed("returned with its transaction open: nothing was committed") if isinstance(answer, Ok) else answer
