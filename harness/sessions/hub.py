@@ -303,13 +303,12 @@ class Hub:
             control.ask_blockers([s.connection.pid for s in pending])
             answer = None
             while answer is None:
-                readable = select([control.fd, *by_fd], (), (), 1)[0]
+                select([control.fd], (), (), 1)
                 self._check_time()
-                if control.fd in readable:
-                    answer = control.read_blockers()
-                for fd in readable:
-                    if fd in by_fd:
-                        self._pump(by_fd[fd])
+                answer = control.read_blockers()
+            # Not before the answer is in: a session that goes on may be late, and then the server is asked about it.
+            for fd in select(list(by_fd), (), (), 0)[0]:
+                self._pump(by_fd[fd])
             if self.completions != before:
                 continue  # the answer may be older than what has happened meanwhile
             for s in pending:
