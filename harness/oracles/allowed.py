@@ -88,8 +88,12 @@ def same_rows(one: Outcome, other: Outcome) -> bool:
 
 def misinformed(evidence: Evidence, outcome: Outcome) -> tuple[OpRef, ...]:
     """The acknowledged operations that were told something else in the trial than in this outcome."""
-    told, expected = evidence.outcome.told, outcome.told
-    return tuple(ref for ref in sorted(acknowledged(evidence)) if told[ref] != expected.get(ref, UNANSWERED))
+    expected = outcome.told
+    return tuple(
+        ref
+        for ref, told in evidence.outcome.answers
+        if isinstance(told, Ok | Refused) and told != expected.get(ref, UNANSWERED)
+    )
 
 
 def explains_rows(evidence: Evidence, candidates: Iterable[tuple[Order, Outcome]]) -> bool:
