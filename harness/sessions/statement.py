@@ -7,6 +7,8 @@ from functools import lru_cache
 from types import GeneratorType
 from typing import Any
 
+from psycopg import Transaction
+from psycopg.pq import TransactionStatus
 
 class Kind(Enum):
     """How a command concerns the other sessions."""
@@ -35,14 +37,15 @@ def _shown(parameters: Any) -> str:
     return ", ".join(map(repr, parameters))
 
 
-# A transaction's own SET is invisible to others and takes no snapshot; SET TRANSACTION SNAPSHOT imports one.
+# A transaction's own SET is invisible to others and takes no snapshot; SET TRANSACTION SNAPSHOT imports one, and SET
+# CONSTRAINTS may run deferred checks, which wait and fail.
 _LOCAL = re.compile(
-    r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+TRANSACTION\s+SNAPSHOT)|RESET|SHOW)\b", re.I
+    r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+(TRANSACTION\s+SNAPSHOT|CONSTRAINTS))|RESET|SHOW)\b", re.I
 )
 _COMMIT = re.compile(r"\s*(COMMIT|END)\b(?!\s+PREPARED)", re.I)
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!\s+PREPARED)", re.I)
 _TRACES = re.compile(
-    r"^\s*(SET(?!\s+(LOCAL|TRANSACTION))|RESET|LISTEN|PREPARE|DISCARD|DO|CALL)\b"
+    r"(?:^|;)\s*(SET(?!\s+(LOCAL|TRANSACTION|CONSTRAINTS))|RESET|LISTEN|PREPARE(?!\s+TRANSACTION)|DISCARD|DO|CALL)\b"
     r"|\b(set_config|TEMP|TEMPORARY|WITH\s+HOLD|pg_(try_)?advisory_lock(_shared)?)\b",
     re.I,
 )
@@ -52,7 +55,7 @@ _CODE = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
 
 @lru_cache(maxsize=4096)
 def _of_text(text: str) -> Statement:
-    code = _CODE.sub("''", text)
+    code = _CODE.sub(lambda found: "''" if found[0][0] == "'" else " ", text)
     alone = ";" not in code.rstrip().rstrip(";")
     traces = bool(_TRACES.search(code))
     if alone and _LOCAL.match(code):
@@ -71,14 +74,21 @@ _RELEASE = Statement(Kind.LOCAL, "RELEASE SAVEPOINT")
 _ROLLS_BACK = Statement(Kind.ROLLBACK, "ROLLBACK")
 _ROLLS_BACK_TO = Statement(Kind.ROLLBACK, "ROLLBACK TO SAVEPOINT")
 _OTHER = Statement(Kind.STATEMENT, "(a command of the driver)")
+_PIPELINE = Statement(Kind.LOCAL, "(a pipeline begins)")
+_PIPELINE_ENDS = Statement(Kind.STATEMENT, "(the pipeline ends)")
 
 
 def _entering(frame: dict[str, Any]) -> Statement:
-    return _BEGIN if frame["self"]._outer_transaction else _SAVEPOINT
+    begun = frame["self"]
+    if not isinstance(begun, Transaction):  # executemany begins a pipeline of its own
+        return _PIPELINE
+    return _BEGIN if begun._conn.pgconn.transaction_status == TransactionStatus.IDLE else _SAVEPOINT
 
 
 def _exiting(frame: dict[str, Any]) -> Statement:
     transaction = frame["self"]
+    if not isinstance(transaction, Transaction):
+        return _PIPELINE_ENDS
     rolls_back = bool(frame.get("exc_val")) or transaction.force_rollback
     if transaction._outer_transaction:
         return _ROLLS_BACK if rolls_back else _COMMITS
