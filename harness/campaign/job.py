@@ -117,8 +117,9 @@ _loaded: dict[str, list[Scenario]] = {}
 
 
 def _scenario(job: Job) -> Scenario:
-    found = _loaded.setdefault(job.path, []) or _loaded[job.path].extend(find(job.path)) or _loaded[job.path]
-    return next(s for s in found if s.name == job.scenario)
+    if job.path not in _loaded:
+        _loaded[job.path] = find(job.path)
+    return next(s for s in _loaded[job.path] if s.name == job.scenario)
 
 
 def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:

@@ -35,7 +35,8 @@ def _source(session: Session) -> random.Random:
     """Seeded by the operation, not by when it runs: equal in every order, and in the serial ones."""
     if session.random is None:
         session.random = random.Random(f"operation {session.operation}")
-    return session.random
+    source: random.Random = session.random
+    return source
 
 
 @contextmanager

@@ -127,6 +127,7 @@ class Arena:
             f"SELECT setval('{name}', {base}, false);"
             for (name, _), base in zip(sequences, self.sequence_bases, strict=True)
         )
+        self._setval_text = setvals
         self._truncate = (f"TRUNCATE {names};" + setvals).encode() if names else setvals.encode()
         if self.server.superuser and names:
             deletes = "".join(f"DELETE FROM {t.name};" for t in self.tables)
@@ -140,6 +141,17 @@ class Arena:
         self._seed: bytes | None = None
         self._since_truncate = 0
         self._started = ""
+
+    def _fast_reset(self, setvals: str) -> bytes:
+        """DELETE is ten times faster than TRUNCATE, if nothing fires; foreign keys are triggers, too."""
+        deletes = "".join(f"DELETE FROM {t.name};" for t in self.tables)
+        oids = ", ".join(str(t.oid) for t in self.tables)
+        if self.control.run(f"SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid IN ({oids}))")[0][0][0] == "f":
+            return (deletes + setvals).encode()
+        if not self.server.superuser:
+            return self._truncate
+        role = "SET session_replication_role = "
+        return f"{role}replica;{deletes}{role}origin;{setvals}".encode()
 
     def prepare(self, seed: bytes, *, truncate: bool = False) -> None:
         """Make the tables ready: empty, sequences at their start, then the statements of `seed`."""
@@ -295,6 +307,7 @@ class Arena:
         """Put a gate before every statement that writes one of the scenario's tables. They stay; a setting opens them."""
         self.control.run(FUNCTION + "".join(TRIGGER.format(table=t.name) for t in self.tables))
         self.has_gates = True
+        self._delete = self._fast_reset(self._setval_text)
 
     def _pin(self, pid: int) -> None:
         """Client and backend on one CPU: round trips take 11 us instead of 50, and vary less."""

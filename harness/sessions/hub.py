@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from harness.model.sqlstate import describe as describe_sqlstate
 from harness.sessions.control import Control
 from harness.sessions.session import Operation, Session, State, TrialAborted
-from harness.sessions.statement import Kind, Statement, cursor_of
+from harness.sessions.statement import Kind, Statement, cursor_of, with_parameters
 
 # How late an answer is before the server is asked whether it will come. Measured: 40 to 200 us make no difference.
 _LATE_S = 80e-6
@@ -160,10 +160,11 @@ class Hub:
     def _mark_ends(self, number: int) -> None:
         spans = self.ended.spans
         for s in self.sessions:
-            for position in range(s.position):
-                span = spans.get((s.index, position))
-                if span is not None and len(span) == 2:
+            while s.told < s.position:
+                span = spans.get((s.index, s.told))
+                if span is not None:
                     span.append(number)  # the step in which the client was told
+                s.told += 1
 
     def _advance(self, session: Session) -> None:
         """Send commands of one session up to the end of one schedulable step."""
@@ -174,18 +175,17 @@ class Hub:
             session.autonomous = status == TransactionStatus.IDLE and session.connection.autocommit
             if statement.leaves_traces:
                 session.connection.traces = True
-            session.cursor = cursor_of(session.generator) if self.observer else None
+            if self.observer:
+                session.cursor = cursor_of(session.generator)
+                session.sent = with_parameters(statement, session.generator)
             if not self._after(session, self._drive(session)):
                 return
             if session.state is not State.READY or session.generator is None:
                 return
             in_flight = session.connection.pgconn.transaction_status == TransactionStatus.ACTIVE
             # A pipeline, executemany or COPY is still in flight: a choice here would really race in the server.
-            if in_flight or kind is Kind.LOCAL or session.rolls_back_a_failed_transaction:
-                continue
-            if kind is Kind.ROLLBACK and status == TransactionStatus.INERROR and session.failure is None:
+            if not (in_flight or kind is Kind.LOCAL or session.rolls_back_a_failed_transaction):
                 return
-            return
 
     def _after(self, session: Session, status: str, *, resumed: bool = False) -> bool:
         """Book what driving came to; True if the command ended and the code went on to its next command."""
@@ -371,6 +371,11 @@ class Hub:
 
     def _waiters_of(self, session: Session) -> list[Session]:
         """Sessions that wait for this one, directly or not; who waits longest first."""
+        for other in self.sessions:
+            if other.state is State.BLOCKED:
+                break
+        else:
+            return []
         reached = {session.index}
         grown = True
         while grown:

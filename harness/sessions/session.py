@@ -39,6 +39,7 @@ class Session(greenlet.greenlet):
         self.hub = hub
         self.state = State.BETWEEN
         self.position = 0  # of the operation that runs, or runs next
+        self.told = 0  # operations whose answer the client has
         self.generator: Any = None
         self.connection: GatedConnection = None  # type: ignore[assignment]  # of the command in flight
         self.failure: BaseException | None = None  # to be thrown into the code: the command's own error

@@ -1,6 +1,7 @@
 """What a session is about to send: read off the psycopg generator that waits to be driven."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any
 
 from psycopg import Transaction
 from psycopg.pq import TransactionStatus
+
 
 class Kind(Enum):
     """How a command concerns the other sessions."""
@@ -40,7 +42,8 @@ def _shown(parameters: Any) -> str:
 # A transaction's own SET is invisible to others and takes no snapshot; SET TRANSACTION SNAPSHOT imports one, and SET
 # CONSTRAINTS may run deferred checks, which wait and fail.
 _LOCAL = re.compile(
-    r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+(TRANSACTION\s+SNAPSHOT|CONSTRAINTS))|RESET|SHOW)\b", re.I
+    r"\s*(BEGIN|START\s+TRANSACTION|SAVEPOINT|RELEASE|SET(?!\s+(TRANSACTION\s+SNAPSHOT|CONSTRAINTS))|RESET|SHOW)\b",
+    re.I,
 )
 _COMMIT = re.compile(r"\s*(COMMIT|END)\b(?!\s+PREPARED)", re.I)
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!\s+PREPARED)", re.I)
@@ -106,12 +109,10 @@ def _query(frame: dict[str, Any]) -> Statement:
             text = query.as_string(None)
         except Exception:  # labels are for people: a query we cannot show is still run
             text = repr(query)
-    known = _of_text(text)
-    parameters = frame.get("params", frame.get("params_seq"))
-    return known if parameters is None else replace(known, parameters=parameters)
+    return _of_text(text)
 
 
-_BY_NAME = {
+_BY_NAME: dict[str, Callable[[dict[str, Any]], Statement]] = {
     "_enter_gen": _entering,
     "_exit_gen": _exiting,
     "_commit_gen": lambda frame: _COMMITS,
@@ -130,8 +131,17 @@ def describe(generator: Any) -> Statement:
     frame = generator.gi_frame
     if frame is None:
         return _OTHER
-    special = _BY_NAME.get(generator.__name__)
+    special: Callable[[dict[str, Any]], Statement] | None = _BY_NAME.get(generator.__name__)
     return special(frame.f_locals) if special is not None else _query(frame.f_locals)
+
+
+def with_parameters(statement: Statement, generator: Any) -> Statement:
+    """The same with what it is sent with: for people only, so that trials nobody watches do without."""
+    frame = getattr(generator, "gi_frame", None)
+    if frame is None or statement.kind is not Kind.STATEMENT:
+        return statement
+    parameters = frame.f_locals.get("params", frame.f_locals.get("params_seq"))
+    return statement if parameters is None else replace(statement, parameters=parameters)
 
 
 def cursor_of(generator: Any) -> Any:
