@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from select import select
 from typing import Any
 
 import psycopg
@@ -232,7 +233,9 @@ class Arena:
         if position >= len(kept):
             kept.append(self._connect(*key))
         connection = kept[position]
-        if connection.closed:
+        if connection.closed or select([connection.pgconn.socket], (), (), 0)[0]:
+            # Nobody asked it anything: if it has something to say, it says that its backend was ended.
+            connection.close()
             connection = kept[position] = self._connect(*key)
         if connection.at is not self._isolation:
             self._plainly(connection, f"SET default_transaction_isolation = '{self._isolation.sql}'")
@@ -286,22 +289,28 @@ class Arena:
     def _put_back(self) -> None:
         """After a trial: what the code under test changed on its connections must not reach the next."""
         for connection in self._touched:
-            if connection.closed:
-                continue
-            if connection.pgconn.transaction_status != 0:
-                # The operation left its transaction open; a client that goes away rolls back.
-                self._plainly(connection, "ROLLBACK")
-            if connection.traces and connection.threshold is not None:
-                connection.close()  # psycopg would not know that DISCARD ALL dropped its prepared statements
-                continue
-            if connection.traces:
-                self._plainly(connection, "DISCARD ALL")
-                self._plainly(connection, f"SET default_transaction_isolation = '{connection.at.sql}'")
-                if connection.gated:
-                    self._plainly(connection, "SET harness.gates = 'on'")
-                connection.traces = False
-            connection.restore()
+            try:
+                self._clean(connection)
+            except SqlRefused:  # its backend was ended; the next trial gets another
+                connection.close()
         self._touched.clear()
+
+    def _clean(self, connection: GatedConnection) -> None:
+        if connection.closed:
+            return
+        if connection.pgconn.transaction_status != 0:
+            # The operation left its transaction open; a client that goes away rolls back.
+            self._plainly(connection, "ROLLBACK")
+        if connection.traces and connection.threshold is not None:
+            connection.close()  # psycopg would not know that DISCARD ALL dropped its prepared statements
+            return
+        if connection.traces:
+            self._plainly(connection, "DISCARD ALL")
+            self._plainly(connection, f"SET default_transaction_isolation = '{connection.at.sql}'")
+            if connection.gated:
+                self._plainly(connection, "SET harness.gates = 'on'")
+            connection.traces = False
+        connection.restore()
 
     def install_gates(self) -> None:
         """Put a gate before every statement that writes one of the scenario's tables. They stay; a setting opens them."""
