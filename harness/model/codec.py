@@ -88,7 +88,7 @@ def decode(line: str, enums: AnyEnum = no_enums) -> Schedule:
         if isinstance(error, CodecError):
             raise
         raise CodecError(
-            f"this line unpacks to no schedule ({error}); was it written by another harness? run 'harness explore' again"
+            f"this line unpacks to no schedule ({error}); run 'harness explore' again for one of this version"
         ) from error
 
 
@@ -208,7 +208,8 @@ def to_plain(value: object) -> Any:
             return {"timedelta": [value.days, value.seconds, value.microseconds]}
     raise CodecError(
         f"argument {value!r} of type {type(value).__name__} has no written form: "
-        "expected int, str, bool, None, float, Decimal, UUID, bytes, a date or time, an Enum, or a list, tuple or dict of these"
+        "expected int, str, bool, None, float, Decimal, UUID, bytes, a date or time, an Enum, "
+        "or a list, tuple or dict of these"
     )
 
 
@@ -250,5 +251,5 @@ def _member(content: Any, enums: AnyEnum) -> object:
         return enums(name, member)
     except LookupError:
         raise CodecError(
-            f"the line uses {name}.{member}, which the scenario does not have; was the Enum renamed since it was written?"
+            f"the line uses {name}.{member}, which the scenario does not have; was it renamed since then?"
         ) from None
