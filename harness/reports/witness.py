@@ -1,0 +1,156 @@
+"""The interleaving table: one column per session, time downwards, then what was expected and what was found.
+
+Waits are written as PostgreSQL's isolation tester writes them.
+"""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from harness.model.codec import CodecError, encode
+from harness.model.schedule import Schedule
+from harness.model.trace import Event, Happening, Trace
+from harness.model.verdict import Finding
+from harness.reports.differences import expected_and_found
+
+WIDTH = 100
+_NARROWEST = 22  # of a column: with more sessions than fit, the table grows wider rather than unreadable
+_LINES_MAX = 12  # of one cell: a function's text is in the scenario, not here
+
+
+def witness(finding: Finding) -> str:
+    """All that a person needs to see and replay a finding; 100 columns for two sessions, and no colours."""
+    return "\n".join(
+        [
+            f"{finding.schedule.cell.id}: {kind(finding)}",
+            *textwrap.wrap(
+                collapsed(finding.violation.explanation), WIDTH, initial_indent="  ", subsequent_indent="  "
+            ),
+            "",
+            f"start state '{finding.contest.state}', {finding.contest.pattern}",
+            interleaving(finding.trace, len(finding.contest.sessions)),
+            *expected_and_found(finding),
+            how_sure(finding),
+            replay_line(finding.schedule),
+        ]
+    )
+
+
+def kind(finding: Finding) -> str:
+    """`23505 unique_violation, alone`, `lost-update (P4)`"""
+    violation = finding.violation
+    anomaly = f" ({violation.anomaly})" if violation.anomaly else ""
+    return f"{violation.name}{anomaly}{', needs no concurrency' if violation.alone else ''}"
+
+
+def how_sure(finding: Finding) -> str:
+    """How it was reached and how often it came again."""
+    schedule = finding.schedule
+    where = "alone" if schedule.alone else "between statements and at gates" if schedule.gates else "between statements"
+    aged = ", statements prepared with generic plans" if schedule.aged else ""
+    contests = "1 contest" if finding.count == 1 else f"{finding.count} contests"
+    return (
+        f"run {where}{aged}; replayed {finding.replayed} of {finding.replays} times; shown by {contests} of this cell"
+    )
+
+
+def replay_line(schedule: Schedule) -> str:
+    try:
+        return f"replay with: harness replay '{encode(schedule)}'"
+    except CodecError as error:
+        return f"cannot be written as a schedule line: {error}"
+
+
+# The table.
+
+
+def interleaving(trace: Trace, sessions: int) -> str:
+    """The table itself: `| s1 | s2 |`."""
+    columns = max(sessions, *(event.session + 1 for event in trace)) if trace else sessions
+    most = max(_NARROWEST, (WIDTH - 1) // columns - 3)
+    rows = [(session, textwrap_all(lines, most)) for session, lines in _rows(trace)]
+    widths = [
+        max([_NARROWEST, *(len(line) for session, lines in rows if session == column for line in lines)])
+        for column in range(columns)
+    ]
+    table = [_line([f"s{column + 1}" for column in range(columns)], widths), _line(["-" * w for w in widths], widths)]
+    for session, lines in rows:
+        table += [_line([line if column == session else "" for column in range(columns)], widths) for line in lines]
+    return "\n".join(table)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def _rows(trace: Trace) -> Iterable[tuple[int, list[str]]]:
+    """What each event adds to its session's column, as yet unwrapped."""
+    last: dict[int, Event] = {}  # of each session: a statement that waits is written out once
+    events = list(_without_idle_gates(trace))
+    for event in events:
+        known = last.get(event.session)
+        open_before = known is not None and known.happening is Happening.WAITING and known.statement == event.statement
+        yield event.session, _cell(event, open_before)
+        last[event.session] = event
+
+
+def _cell(event: Event, open_before: bool) -> list[str]:
+    statement = [] if open_before else [collapsed(event.statement)]
+    result = [f"  => {collapsed(event.result)}"] if event.result else []
+    match event.happening:
+        case Happening.ANSWERED:
+            return [f"{collapsed(event.statement)} -> {collapsed(event.result)}"]
+        case Happening.WAITING:
+            return [*statement, _waiting(event.result)]
+        case Happening.COMPLETED if open_before:
+            return ["<... completed>", *result]
+    return [*statement, *result]
+
+
+def _waiting(why: str) -> str:
+    """`<waiting ...> for s1`, `<at gate BEFORE INSERT ON purchase>`"""
+    if why.startswith("at gate "):
+        return f"<{without_public(why)}>"
+    return f"<waiting ...>{why.removeprefix('waits')}"
+
+
+def _without_idle_gates(trace: Trace) -> Iterable[Event]:
+    """Leaves out the stops at gates during which nobody else did anything: there the statement ran as one."""
+    held: Event | None = None
+    for event in trace:
+        if held is not None:
+            passed = held.session == event.session and held.statement == event.statement
+            if not passed:
+                yield held
+            elif event.happening is Happening.COMPLETED:
+                event = Event(event.step, event.session, Happening.SENT, event.statement, event.result)
+        held = None
+        if event.happening is Happening.WAITING and event.result.startswith("at gate "):
+            held = event
+        else:
+            yield event
+    if held is not None:
+        yield held
+
+
+# Text in cells.
+
+
+def collapsed(text: str) -> str:
+    """On one line, as SQL of several lines is to stand in a cell."""
+    return " ".join(text.split())
+
+
+def without_public(text: str) -> str:
+    return text.replace(" ON public.", " ON ")
+
+
+def textwrap_all(lines: Iterable[str], width: int) -> list[str]:
+    """Each line wrapped, what follows set in under it; and not without end."""
+    wrapped = [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False, tabsize=2) or [""]
+    ]
+    if len(wrapped) <= _LINES_MAX:
+        return wrapped
+    return [*wrapped[: _LINES_MAX - 2], "    ...", wrapped[-1]]
