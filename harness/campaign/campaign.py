@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.campaign.job import Job, run_job
+from harness.campaign.replay import Replayed as Replayed
+from harness.campaign.replay import replay as replay
 from harness.campaign.workers import run_in_workers
 from harness.model.cell import Cell, CellPattern, Isolation, parse_pattern
 from harness.model.verdict import CellResult, Verdict

@@ -118,7 +118,7 @@ class CellExplorer:
     # ---- alone ----------------------------------------------------------------------------------------------------
 
     def _alone(self, contests: Sequence[Contest]) -> bool:
-        """Serial orders: they are the oracle, and some strategies fail in them already. Says whether gates are needed."""
+        """Serial orders: they are the oracle, and some strategies fail in them already. Says if gates are needed."""
         self._settled: set[Contest] = set()
         explorer = self.explorer
         for contest in contests:
@@ -127,7 +127,7 @@ class CellExplorer:
             for order in orders(contest.operations):
                 outcome = explorer.serial(contest, order)
                 writes = writes or outcome.rows != start.outcome.rows
-                violation = self._judge(contest, outcome, _in_order(order), None) or self._aged(contest, order, outcome)
+                violation = self.judge(contest, outcome, _in_order(order), None) or self._aged(contest, order, outcome)
                 if violation is not None:
                     self._settled.add(contest)
                     self.tally.contests += 1
@@ -143,7 +143,7 @@ class CellExplorer:
         outcome = self.explorer.serial_aged(contest, order)
         if outcome == fresh:
             return None
-        violation = self._judge(contest, outcome, _in_order(order), None)
+        violation = self.judge(contest, outcome, _in_order(order), None)
         if violation is None:
             return None
         return replace(
@@ -155,9 +155,13 @@ class CellExplorer:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
             return
-        recorder = self.explorer.record_serial(contest, order)
-        choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         aged = violation.explanation.endswith("(aged)")
+        self.explorer.aged = aged
+        try:
+            _, recorder = self.explorer.record_serial(contest, order)
+        finally:
+            self.explorer.aged = False
+        choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         schedule = Schedule(self.cell, contest, choices, False, aged, self.digest, alone=True)
         allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
         self.tally.findings[violation.name] = Finding(
@@ -206,7 +210,7 @@ class CellExplorer:
             explorer.arena.gated = False
 
     def _condemned(self, contest: Contest, trial: Trial) -> bool:
-        violation = self._judge(contest, trial.seen.outcome, trial.before, trial)
+        violation = self.judge(contest, trial.seen.outcome, trial.before, trial)
         if violation is None:
             violation = self._cannot_be_retried(contest, trial)
         if violation is None:
@@ -256,7 +260,7 @@ class CellExplorer:
 
     # ---- judging --------------------------------------------------------------------------------------------------
 
-    def _judge(
+    def judge(
         self, contest: Contest, outcome: Outcome, before: frozenset[tuple[OpRef, OpRef]], trial: Trial | None
     ) -> Violation | None:
         verdict = judge(self._evidence(contest, outcome, before, trial))

@@ -97,7 +97,7 @@ class Arenas:
 def run_job(job: Job, arenas: Arenas | None = None) -> Iterator[CellResult | Impossible]:
     """The results of the job's cells, one after the other."""
     own = arenas is None
-    arenas = arenas or Arenas(_cpu())
+    arenas = arenas or Arenas(current_cpu())
     try:
         with virtual():
             yield from _run(job, arenas)
@@ -106,7 +106,8 @@ def run_job(job: Job, arenas: Arenas | None = None) -> Iterator[CellResult | Imp
             arenas.close()
 
 
-def _cpu() -> int | None:
+def current_cpu() -> int | None:
+    """The CPU that this process is pinned to, for its backends to follow; None if it is not."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cpus = sorted(os.sched_getaffinity(0))
@@ -122,21 +123,30 @@ def _scenario(job: Job) -> Scenario:
     return next(s for s in _loaded[job.path] if s.name == job.scenario)
 
 
+def explorers_for(
+    arenas: Arenas, server: Server, scenario: Scenario, strategy: Strategy, cell: Cell, *, gates: bool
+) -> tuple[Explorer, Explorer]:
+    """The explorer of the cell's strategy, and that of the specification on bare tables."""
+    arena = arenas.get(server, scenario, cell.layout)
+    if gates and not arena.has_gates:
+        arena.install_gates()
+    bare = arenas.get(server, scenario, "none")
+    steering = Steering(signals=server.wake_order == "signal")
+    bodies = scenario.specification()
+    return (
+        Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
+        Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering),
+    )
+
+
 def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:
     scenario = _scenario(job)
     strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
-    arena = arenas.get(job.server, scenario, job.layout)
-    if job.gates and not arena.has_gates:
-        arena.install_gates()
-    bare = arenas.get(job.server, scenario, "none")
-    steering = Steering(signals=job.server.wake_order == "signal")
-    bodies = scenario.specification()
-    specification = Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering)
     what = digest(scenario, job.layout)
+    specification: Explorer | None = None  # kept for all cells of the job: it remembers what it has run
     for cell in job.cells:
-        explorer = Explorer(
-            arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit
-        )
+        explorer, fresh = explorers_for(arenas, job.server, scenario, strategy, cell, gates=job.gates)
+        specification = specification or fresh
         yield _explore(job, cell, scenario, strategy, explorer, specification, what)
 
 

@@ -1,4 +1,4 @@
-"""Worker processes: one per CPU, pinned to it. Code under test runs there, so that it can only take a worker with it."""
+"""Worker processes: one per CPU, pinned to it. Code under test runs there, so that it takes only a worker with it."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""The explorer: runs the contests of one strategy in one layout, one step at a time, and says what each trial came to."""
+"""The explorer: runs the contests of one strategy in one layout, a step at a time, and sees what each trial came to."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,9 +140,8 @@ class Explorer:
                 self.arena.gated = False
             second = self._one_at_a_time(contest, order, truncate=True)
             if first.outcome != second.outcome:
-                raise NotDeterministicAlone(
-                    f"the order {', '.join(f's{r.session + 1}' for r in order)} run twice alone came to different outcomes"
-                )
+                names = ", ".join(f"s{ref.session + 1}" for ref in order)
+                raise NotDeterministicAlone(f"not deterministic alone: the order {names}, run twice, came to two outcomes")
             self._serial[key] = self._by_outcome[first.outcome] = first
         return self._serial[key].outcome
 
@@ -172,11 +171,11 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
-    def record_serial(self, contest: Contest, order: Order) -> Recorder:
+    def record_serial(self, contest: Contest, order: Order) -> tuple[Outcome, Recorder]:
         """The same once more, for its trace."""
         recorder = Recorder()
-        self._one_at_a_time(contest, order, recorder=recorder)
-        return recorder
+        seen = self._one_at_a_time(contest, order, recorder=recorder, truncate=True)
+        return seen.outcome, recorder
 
     def _one_at_a_time(
         self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False

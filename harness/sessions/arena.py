@@ -54,7 +54,8 @@ class ResetFailed(RuntimeError):
 
 _CATALOGUE = """
 SELECT c.oid, c.oid::regclass, a.attname, a.atttypid,
-       a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') ~ '(nextval|gen_random_uuid|uuid_generate|uuidv[47])\\('
+       a.attidentity <> ''
+       OR coalesce(pg_get_expr(d.adbin, d.adrelid), '') ~ '(nextval|gen_random_uuid|uuid_generate|uuidv[47])\\('
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -130,11 +131,7 @@ class Arena:
         )
         self._setval_text = setvals
         self._truncate = (f"TRUNCATE {names};" + setvals).encode() if names else setvals.encode()
-        if self.server.superuser and names:
-            deletes = "".join(f"DELETE FROM {t.name};" for t in self.tables)
-            self._delete = f"SET session_replication_role = replica;{deletes}SET session_replication_role = origin;{setvals}".encode()
-        else:
-            self._delete = self._truncate
+        self._delete = self._fast_reset(setvals) if names else self._truncate
         rows = " UNION ALL ".join(f"SELECT 1 FROM {t.name}" for t in self.tables) or "SELECT 1 WHERE false"
         self._empty = f"SELECT count(*) FROM ({rows}) AS left_over;".encode()
         self._setvals = len(sequences)
@@ -184,9 +181,8 @@ class Arena:
         statements = []
         for table in self.tables:
             ((rows,),) = self.control.run(f"SELECT quote_literal(coalesce(json_agg(t), '[]')) FROM {table.name} t")[0]
-            statements.append(
-                f"INSERT INTO {table.name} OVERRIDING SYSTEM VALUE SELECT * FROM json_populate_recordset(NULL::{table.name}, {rows})"
-            )
+            made_of = f"SELECT * FROM json_populate_recordset(NULL::{table.name}, {rows})"
+            statements.append(f"INSERT INTO {table.name} OVERRIDING SYSTEM VALUE {made_of}")
         return ";".join(statements).encode()
 
     def look(self) -> Reading:
@@ -313,7 +309,7 @@ class Arena:
         connection.restore()
 
     def install_gates(self) -> None:
-        """Put a gate before every statement that writes one of the scenario's tables. They stay; a setting opens them."""
+        """Put a gate before every statement that writes one of the scenario's tables; a setting closes and opens it."""
         self.control.run(FUNCTION + "".join(TRIGGER.format(table=t.name) for t in self.tables))
         self.has_gates = True
         self._delete = self._fast_reset(self._setval_text)

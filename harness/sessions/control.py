@@ -41,8 +41,8 @@ class Control:
         self.fd = self._pgconn.socket
         self.pid = self._pgconn.backend_pid
         self.run(
-            "SET application_name = 'harness control'; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = error;"
-            " SET extra_float_digits = 1; SET bytea_output = hex"
+            "SET application_name = 'harness control'; SET client_min_messages = error;"
+            " SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1; SET bytea_output = hex"
         )
         self._check(self._pgconn.prepare(b"blockers", _BLOCKERS))
 

@@ -15,7 +15,8 @@ _FIRST, _SECOND = GATE_KEYS
 
 FUNCTION = f"""
 CREATE SCHEMA harness_gates;
-CREATE FUNCTION harness_gates.gate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $gate$
+CREATE FUNCTION harness_gates.gate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $gate$
 DECLARE
   held int := {_FIRST};
   backend int := pg_backend_pid();
