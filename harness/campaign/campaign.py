@@ -187,7 +187,24 @@ def _against_expectation(result: CellResult, scenario: Scenario) -> CellResult:
 
 
 def _never_contended(results: list[CellResult]) -> list[CellResult]:
-    return results
+    """A strategy that met nobody, in no cell of an isolation level, has shown nothing there: its passes are unknown."""
+    met = {
+        (r.cell.scenario, r.cell.strategy, r.cell.isolation, r.cell.server)
+        for r in results
+        if r.coverage.contended or r.findings
+    }
+    return [
+        r
+        if r.verdict not in (Verdict.SAFE, Verdict.RETRY)
+        or (r.cell.scenario, r.cell.strategy, r.cell.isolation, r.cell.server) in met
+        else replace(
+            r,
+            verdict=Verdict.UNKNOWN,
+            reason="never contended: no session waited or failed, and no order made a difference",
+            as_expected=r.expected.startswith("unknown"),
+        )
+        for r in results
+    ]
 
 
 def _stale(selections: Sequence[Selection], results: Sequence[CellResult], options: Options) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ class CellExplorer:
             granularity="gates" if tally.gates else "statements",
             gates=tuple(sorted(tally.gates)),
             contests=tally.contests,
+            contended=tally.met,
         )
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
@@ -124,9 +125,13 @@ class CellExplorer:
         for contest in contests:
             start = explorer.start(contest)
             writes = False
+            came_to: set[Outcome] = set()
             for order in orders(contest.operations):
                 outcome = explorer.serial(contest, order)
                 writes = writes or outcome.rows != start.outcome.rows
+                came_to.add(outcome)
+                # Operations that do not commute do meet, whether or not anybody is ever seen to wait.
+                self.tally.met = self.tally.met or len(came_to) > 1
                 violation = self.judge(contest, outcome, _in_order(order), None) or self._aged(contest, order, outcome)
                 if violation is not None:
                     self._settled.add(contest)
@@ -197,6 +202,7 @@ class CellExplorer:
                     continue
                 tally.orders += 1
                 tally.gates.update(trial.ended.gates)
+                tally.met = tally.met or trial.ended.waits > 0
                 if common and not tally.overlapped:
                     tally.overlapped = _overlapped(contest, trial.before)
                 key = (id(trial.seen), trial.before)
@@ -235,7 +241,7 @@ class CellExplorer:
                     f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}",
                     answer.sqlstate,
                 )
-        self.tally.retried = True
+        self.tally.retried = self.tally.met = True
         return None
 
     def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:

@@ -3,12 +3,15 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+
+import psycopg
 
 from harness.campaign.cell import CellExplorer, Limits
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
+from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.explorer import Explorer, queries_of
 from harness.runners.virtual import virtual
@@ -17,10 +20,11 @@ from harness.scenario.errors import ScenarioError
 from harness.scenario.language import Scenario
 from harness.scenario.strategy import Strategy
 from harness.servers.databases import own_database
-from harness.servers.server import Server
-from harness.sessions.arena import Arena
+from harness.servers.server import Server, ServerError, one_line
+from harness.sessions.arena import Arena, ResetFailed
 from harness.sessions.control import ControlLost, SqlRefused
-from harness.sessions.hub import Steering
+from harness.sessions.hub import Steering, trial_seconds
+from harness.sessions.watch import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +85,35 @@ class Arenas:
                 cpu=self._cpu,
             )
         except SqlRefused as refused:
-            raise ScenarioError(
-                f"scenario {scenario.name}, layout {layout}: the server refuses it: {refused}", *scenario.place
-            ) from refused
+            raise _refused(scenario, f"layout {layout}", refused) from refused
 
     def _close(self, key: tuple[str, str, str]) -> None:
         _, stack = self._open.pop(key)
         stack.close()
 
     def close(self) -> None:
-        for key in list(self._open):
-            self._close(key)
+        with ExitStack() as all_of_them:
+            for key in list(self._open):
+                all_of_them.push(self._open.pop(key)[1])
 
 
-def run_job(job: Job, arenas: Arenas | None = None) -> Iterator[CellResult | Impossible]:
-    """The results of the job's cells, one after the other."""
+def run_job(job: Job, arenas: Arenas | None = None, *, by_force: bool = False) -> Iterator[CellResult | Impossible]:
+    """The results of the job's cells, one after the other. `by_force`: as `watched` has it.
+
+    Raises ScenarioError for SQL that the server refuses, ServerError when the server goes away.
+    """
     own = arenas is None
     arenas = arenas or Arenas(current_cpu())
     try:
-        with virtual():
+        with watched(trial_seconds(), by_force=by_force), virtual():
             yield from _run(job, arenas)
+    except (ControlLost, psycopg.OperationalError) as lost:
+        with suppress(Exception):
+            arenas.close()
+        raise ServerError(
+            f"the server went away in the middle of {job.scenario}, layout {job.layout}: {one_line(lost)}; "
+            "look into its log, and run this again"
+        ) from lost
     finally:
         if own:
             arenas.close()
@@ -165,14 +178,25 @@ def _explore(
     except SqlRefused as refused:
         if refused.sqlstate.startswith("23") and _possible_on_bare_tables(specification, chosen):
             return Impossible(cell)
+        raise _refused(scenario, f"state {cell.state}", refused) from refused
+    except (ScenarioError, ControlLost, psycopg.OperationalError):
+        raise
+    except Exception as error:  # a state may call operations, and those may raise what they like
         raise ScenarioError(
-            f"scenario {scenario.name}, state {cell.state}: the server refuses it: {refused}", *scenario.place
-        ) from refused
+            f"scenario {scenario.name}, state {cell.state}: {type(error).__name__}: {one_line(error)}", *scenario.place
+        ) from error
     retryable = frozenset(strategy.retryable_at(cell.isolation))
     try:
         return CellExplorer(cell, explorer, specification, retryable, what, limits, gates=job.gates).result(chosen)
-    except ControlLost as lost:
-        return CellResult(cell, Verdict.UNKNOWN, f"the server went away: {lost}")
+    except SqlRefused as refused:
+        raise _refused(scenario, "identity, observe or invariants", refused) from refused
+    except ResetFailed as error:
+        raise ScenarioError(f"scenario {scenario.name}, layout {job.layout}: {error}", *scenario.place) from error
+
+
+def _refused(scenario: Scenario, part: str, refused: SqlRefused) -> ScenarioError:
+    said = f"{one_line(refused)} ({describe(refused.sqlstate)})"
+    return ScenarioError(f"scenario {scenario.name}, {part}: the server refuses it: {said}", *scenario.place)
 
 
 def _possible_on_bare_tables(specification: Explorer, chosen: object) -> bool:

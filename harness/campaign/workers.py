@@ -3,17 +3,26 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
+from typing import Self
 
 from harness.campaign.job import Arenas, Impossible, Job, run_job
 from harness.model.verdict import CellResult, Verdict
 from harness.scenario.errors import ScenarioError
+from harness.servers.server import ServerError
+from harness.sessions.watch import STUCK
 
-CELL_SECONDS_MAX = 300.0  # a cell that says nothing for so long runs code that never comes back
+# A worker watches its own code under test, and ends by itself when that is stuck; this is for one that cannot even that.
+CELL_SECONDS_MAX = 3600.0
+_GOES_BY_ITSELF_S = 3.0  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
 
 Event = CellResult | Impossible
 
@@ -23,10 +32,11 @@ class WorkerFailed(RuntimeError):
 
 
 class _Worker:
-    def __init__(self, context: multiprocessing.context.SpawnContext, cpu: int | None) -> None:
+    def __init__(self, context: SpawnContext, cpu: int | None) -> None:
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu), daemon=True)
-        self.process.start()
+        with _interrupts_held_back():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.done = 0
@@ -34,117 +44,173 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self.job, self.done, self.heard = job, 0, time.monotonic()
-        self.pipe.send(job)
+        with suppress(BrokenPipeError):  # it died: its end of the pipe will say so
+            self.pipe.send(job)
 
     def stop(self) -> None:
+        if self.job is not None:
+            self.process.terminate()
         with suppress(OSError):
             self.pipe.send(None)
-        self.process.join(5)
+        self.process.join(_GOES_BY_ITSELF_S)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+        self.pipe.close()
 
 
-def run_in_workers(jobs: Sequence[Job], count: int) -> Iterator[Event]:
-    """Results as they come. A worker that dies costs the cell it was at, which becomes unknown; the rest goes on."""
-    context = multiprocessing.get_context("spawn")
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
-    waiting = list(jobs)
-    workers = [_Worker(context, cpus[i % len(cpus)]) for i in range(count)]
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C reaches every process of the terminal: a new one is to know that it is not meant before it can hear it."""
+    resource_tracker.ensure_running()  # started by the first spawn otherwise, which would let interrupts in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for worker in workers:
-            if waiting:
-                worker.give(waiting.pop(0))
-        while busy := [w for w in workers if w.job is not None]:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Workers:
+    """Some processes that run jobs, for as long as they are wanted: what they hold open serves the next job, too."""
+
+    def __init__(self, count: int, *, first_cpu: int = 0) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
+        self._cpus = [cpus[(first_cpu + i) % len(cpus)] for i in range(count)]
+        self._workers: list[_Worker] = []
+        self._waiting: list[Job] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        """Results as they come. A worker that dies costs the cell it was at, which becomes unknown; the rest goes on.
+
+        Raises what a worker cannot go on after: ScenarioError, ServerError, WorkerFailed.
+        """
+        self._waiting = list(jobs)
+        while len(self._workers) < len(self._cpus):
+            self._workers.append(_Worker(self._context, self._cpus[len(self._workers)]))
+        for worker in self._workers:
+            self._give_next(worker)
+        while busy := [w for w in self._workers if w.job is not None]:
             ready = wait([w.pipe for w in busy], timeout=1.0)
             for worker in busy:
                 if worker.pipe in ready:
-                    yield from _hear(worker, workers, waiting, context, cpus)
+                    yield from self._hear(worker)
                 elif time.monotonic() - worker.heard > CELL_SECONDS_MAX:
                     worker.process.kill()
-                    worker.process.join()
-    finally:
+
+    def close(self) -> None:
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            if worker.job is not None:
+                worker.process.terminate()  # all at once: each of them takes a while
         for worker in workers:
             worker.stop()
 
-
-def _hear(
-    worker: _Worker,
-    workers: list[_Worker],
-    waiting: list[Job],
-    context: multiprocessing.context.SpawnContext,
-    cpus: Sequence[int | None],
-) -> Iterator[Event]:
-    assert worker.job is not None
-    try:
-        event = worker.pipe.recv()
-    except (EOFError, ConnectionResetError):
-        worker.process.join()
-        yield from _bury(worker, waiting)
-        index = workers.index(worker)
-        workers[index] = _Worker(context, cpus[index % len(cpus)])
-        if waiting:
-            workers[index].give(waiting.pop(0))
-        return
-    worker.heard = time.monotonic()
-    if isinstance(event, BaseException):
-        raise event
-    if event is None:  # the job is done
+    def _give_next(self, worker: _Worker) -> None:
         worker.job = None
-        if waiting:
-            worker.give(waiting.pop(0))
-        return
-    worker.done += 1
-    yield event
+        if self._waiting:
+            worker.give(self._waiting.pop(0))
+
+    def _hear(self, worker: _Worker) -> Iterator[Event]:
+        try:
+            event = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            index = self._workers.index(worker)
+            self._workers[index] = _Worker(self._context, self._cpus[index])
+            yield from self._bury(worker)
+            self._give_next(self._workers[index])
+            return
+        worker.heard = time.monotonic()
+        if isinstance(event, BaseException):
+            worker.job = None
+            raise event
+        if event is None:  # the job is done
+            self._give_next(worker)
+            return
+        worker.done += 1
+        yield event
+
+    def _bury(self, worker: _Worker) -> Iterator[Event]:
+        """The worker died in the middle of a cell: say so for that cell, and give the rest of its job to another."""
+        job = worker.job
+        assert job is not None
+        if worker.done == len(job.cells):
+            return
+        rest = job.cells[worker.done + 1 :]
+        if rest:
+            self._waiting.insert(0, replace(job, cells=rest))
+        yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, _cause_of_death(worker.process.exitcode))
 
 
-def _bury(worker: _Worker, waiting: list[Job]) -> Iterator[Event]:
-    """The worker died in the middle of a cell: say so for that cell, and give the rest of its job to another."""
-    job = worker.job
-    assert job is not None
-    code = worker.process.exitcode
-    why = f"was ended by signal {-code}" if code is not None and code < 0 else f"exited with status {code}"
-    cell = job.cells[worker.done]
-    yield CellResult(
-        cell, Verdict.UNKNOWN, f"the process that ran this cell {why}: did the strategy call os._exit, or never return?"
-    )
-    rest = job.cells[worker.done + 1 :]
-    if rest:
-        waiting.insert(
-            0,
-            Job(
-                job.server,
-                job.path,
-                job.scenario,
-                job.layout,
-                rest,
-                job.sessions,
-                job.gates,
-                job.orders_max,
-                job.deadline,
-            ),
-        )
+def run_in_workers(jobs: Sequence[Job], count: int) -> Iterator[Event]:
+    """`Workers.run` with workers for this once."""
+    with Workers(count) as workers:
+        yield from workers.run(jobs)
+
+
+def _cause_of_death(code: int | None) -> str:
+    if code == STUCK:
+        return "the strategy never came back to the database, and would not be interrupted: does it catch BaseException?"
+    how = f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
+    return f"the process that ran this cell {how}: did the strategy call os._exit, or never return?"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class _ToldToEnd(BaseException):
+    """The parent gives up in the middle of a cell."""
 
 
 def _work(pipe: Connection, cpu: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it ends us through the pipe
+    def end(*_: object) -> None:
+        raise _ToldToEnd
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it tells us to end
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     arenas = Arenas(cpu)
-    try:
-        while (job := pipe.recv()) is not None:
-            try:
-                for event in run_job(job, arenas):
-                    pipe.send(event)
-                pipe.send(None)
-            except ScenarioError as error:
-                pipe.send(error)
-            except Exception as error:
-                import traceback
+    with suppress(_ToldToEnd, EOFError, OSError):  # the latter two: the parent is gone
+        try:
+            while (job := pipe.recv()) is not None:
+                _run(job, arenas, pipe)
+        finally:
+            with suppress(Exception):
+                arenas.close()
 
-                pipe.send(WorkerFailed(f"{error!r}\n{traceback.format_exc()}"))
-    except (EOFError, OSError):
-        pass  # the parent is gone
-    finally:
-        with suppress(Exception):
-            arenas.close()
+
+def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
+    try:
+        for event in run_job(job, arenas, by_force=True):
+            pipe.send(event)
+        pipe.send(None)
+    except (ScenarioError, ServerError) as error:
+        pipe.send(error)
+    except OSError:
+        raise
+    except Exception as error:
+        import traceback
+
+        pipe.send(WorkerFailed(f"{error!r}\n{traceback.format_exc()}"))
+
+
+def _end_with_the_parent() -> None:
+    """Killed, it cannot tell us; and code under test may be far from looking into the pipe."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

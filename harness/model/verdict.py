@@ -79,6 +79,7 @@ class Coverage:
     gates: tuple[str, ...] = ()  # where sessions could be held inside statements
     sessions: int = 2
     contests: int = 0
+    contended: bool = False  # operations really met: one waited or failed, or their order made a difference
     reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
 
 

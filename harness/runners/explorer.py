@@ -141,7 +141,7 @@ class Explorer:
             second = self._one_at_a_time(contest, order, truncate=True)
             if first.outcome != second.outcome:
                 names = ", ".join(f"s{ref.session + 1}" for ref in order)
-                raise NotDeterministicAlone(f"not deterministic alone: the order {names}, run twice, came to two outcomes")
+                raise NotDeterministicAlone(f"not deterministic alone: order {names}, run twice, came to two outcomes")
             self._serial[key] = self._by_outcome[first.outcome] = first
         return self._serial[key].outcome
 

@@ -1,0 +1,41 @@
+# The verbs a person types. Nothing but Python 3.11 and make is needed: the first target that needs it makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: help demo test check lint types fast bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
+
+# Editable, so that the scenarios and the package are those of the checkout.
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed  ## the five incidents explored at READ COMMITTED: verdicts, and the worst witness of each
+	$(BIN)/harness explore --isolation read_committed --witnesses worst-per-scenario \
+	  purchases oauth_installations waba_accounts qbo_tokens platform_connections
+
+test: .venv/installed  ## every test; those that find no server are skipped with the reason
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+check: lint types fast  ## lint, types and the tests that need no server: before every commit
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+fast: .venv/installed
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not server'
+
+bench: .venv/installed  ## speed, as ratios against bare libpq and isolationtester; writes bench.json
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove what make made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json
