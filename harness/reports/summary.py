@@ -1,0 +1,81 @@
+"""What a report means in a few lines: how much was covered, why cells are unknown, how many came to what."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.campaign.campaign import Report
+from harness.model.verdict import CellResult, Coverage, Verdict
+
+
+def counted(number: int, what: str) -> str:
+    """`1 cell`, `1,204 orders`"""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def numbered_reasons(results: Iterable[CellResult]) -> dict[str, int]:
+    """Why cells are unknown, numbered for footnotes."""
+    reasons = dict.fromkeys(result.reason for result in results if result.verdict is Verdict.UNKNOWN)
+    return {reason: number for number, reason in enumerate(reasons, 1)}
+
+
+# Coverage.
+
+
+def coverage_lines(results: Sequence[CellResult]) -> list[str]:
+    """What the verdicts rest on. Says exhaustive only of what was explored to its end."""
+    condemned = [r.coverage for r in results if r.verdict is Verdict.UNSAFE]
+    whole = [r.coverage for r in results if r.verdict is not Verdict.UNSAFE and r.coverage.exhaustive]
+    rest = [
+        r.coverage
+        for r in results
+        if r.verdict is not Verdict.UNSAFE and not r.coverage.exhaustive and r.coverage.orders
+    ]
+    lines = []
+    if whole:
+        lines.append(f"exhaustive: {_amount(whole)}")
+    if rest:
+        lines.append(f"sampled, not exhaustive: {_amount(rest)}")
+    if condemned:
+        lines.append(f"unsafe, each contest explored until its first violation: {_amount(condemned)}")
+    untouched = sum(r.verdict is not Verdict.UNSAFE and not r.coverage.orders for r in results)
+    if untouched:
+        lines.append(f"not explored: {counted(untouched, 'cell')} in which no interleaving was run")
+    dropped = sum(r.coverage.not_explored for r in results)
+    if dropped:
+        lines.append(f"not explored: {counted(dropped, 'order')} that could not be controlled")
+    return [*lines, *_scope([r.coverage for r in results if r.coverage.orders])]
+
+
+def _amount(coverages: Sequence[Coverage]) -> str:
+    """`1,204 orders in 60 contests of 12 cells`, and the classes where a reduction found equal ones"""
+    orders, contests = sum(c.orders for c in coverages), sum(c.contests for c in coverages)
+    reduced = any(c.reduction != "none" for c in coverages)
+    classes = f" in {sum(c.classes for c in coverages):,} classes," if reduced else ""
+    where = f"{counted(contests, 'contest')} of {counted(len(coverages), 'cell')}"
+    return f"{counted(orders, 'order')}{classes} in {where}"
+
+
+def _scope(coverages: Sequence[Coverage]) -> list[str]:
+    """Where sessions could be switched: the bounds within which the verdicts hold."""
+    if not coverages:
+        return []
+    gates = sorted({gate.replace(" ON public.", " ON ") for c in coverages for gate in c.gates})
+    sessions = max(c.sessions for c in coverages)
+    if not gates:
+        return [f"switched between statements of {sessions} sessions; no gates inside them"]
+    return [f"switched between statements of {sessions} sessions, and at these gates inside them: {', '.join(gates)}"]
+
+
+# Totals.
+
+
+def totals(report: Report) -> str:
+    """`310 cells: 187 unsafe, 23 retry, 100 safe; 0 worse than expected; 2 stale rules; seed 0; 12.3 s`"""
+    verdicts = Counter(result.verdict for result in report.cells)
+    each = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict])
+    worse = sum(not result.as_expected for result in report.cells)
+    stale = f"; {counted(len(report.stale), 'stale rule')}" if report.stale else ""
+    return (
+        f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}; {worse} worse than expected{stale}; "
+        f"seed {report.options.seed}; {report.elapsed_s:.1f} s"
+    )
