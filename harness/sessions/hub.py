@@ -143,10 +143,11 @@ class Hub:
         span = self.ended.spans.setdefault((session.index, session.position), [number, number])
         if session.state is State.GATED:
             self._release_gate(session)
-            self._after(session, self._drive(session), resumed=True)
-        elif session.state is not State.READY or session.generator is None:
-            self._resume(session)  # the first operation's code, a slot of a pool, the end of a sleep
-        self._advance(session)
+            self._finish(session, self._drive(session))
+        else:
+            if session.state is not State.READY or session.generator is None:
+                self._resume(session)  # the first operation's code, a slot of a pool, the end of a sleep
+            self._advance(session)
         if waiters:
             self._settle()
         for other in held_back:
@@ -211,6 +212,15 @@ class Hub:
             self.ended.waits += 1
             self._settle()  # it may have closed a cycle
         return False
+
+    def _finish(self, session: Session, status: str) -> None:
+        """Book what became of a command that had to wait. The next is another step, unless nobody can see it."""
+        if self._after(session, status, resumed=True) and (
+            session.rolls_back_a_failed_transaction
+            or _still_in_flight(session)
+            or (session.sent or _NOTHING).kind is Kind.LOCAL
+        ):
+            self._advance(session)
 
     def _resume(self, session: Session) -> None:
         """Let application code run to its next command, or to the end of its operation."""
@@ -353,12 +363,7 @@ class Hub:
             self.completions += 1
             self._after(session, "gate", resumed=True)
             return
-        if self._after(session, "done", resumed=True) and (
-            session.rolls_back_a_failed_transaction
-            or _still_in_flight(session)
-            or (session.sent or _NOTHING).kind is Kind.LOCAL
-        ):
-            self._advance(session)
+        self._finish(session, "done")
 
     # ---- who waits for whom ---------------------------------------------------------------------------------------
 
@@ -447,9 +452,7 @@ class Hub:
         except Exception as error:
             session.failure = error
         session.blockers = frozenset()
-        self._after(session, "done", resumed=True)
-        if session.rolls_back_a_failed_transaction:
-            self._advance(session)
+        self._finish(session, "done")
 
     def _names(self, pids: frozenset[int]) -> str:
         names = sorted({f"s{self.owners[p].index + 1}" if p in self.owners else f"backend {p}" for p in pids})
