@@ -137,11 +137,13 @@ def describe(generator: Any) -> Statement:
 
 def with_parameters(statement: Statement, generator: Any) -> Statement:
     """The same with what it is sent with: for people only, so that trials nobody watches do without."""
-    frame = getattr(generator, "gi_frame", None)
-    if frame is None or statement.kind is not Kind.STATEMENT:
-        return statement
-    parameters = frame.f_locals.get("params", frame.f_locals.get("params_seq"))
+    parameters = parameters_of(generator) if statement.kind is Kind.STATEMENT else None
     return statement if parameters is None else replace(statement, parameters=parameters)
+
+
+def parameters_of(generator: Any) -> Any:
+    frame = getattr(generator, "gi_frame", None)
+    return None if frame is None else frame.f_locals.get("params", frame.f_locals.get("params_seq"))
 
 
 def cursor_of(generator: Any) -> Any:
