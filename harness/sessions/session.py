@@ -59,6 +59,8 @@ class Session(greenlet.greenlet):
         self.clock = 0.0  # seconds slept
         self.repeats = 0  # of the same statement with nobody else stepping: a session that spins
         self.last_text: str | None = None
+        self.parameters: Any = None
+        self.last_parameters: Any = None
 
     def _main(self) -> None:
         for position, operation in enumerate(self.operations):
