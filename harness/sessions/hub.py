@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from harness.model.sqlstate import describe as describe_sqlstate
 from harness.sessions.control import Control
 from harness.sessions.session import Operation, Session, State, TrialAborted
-from harness.sessions.statement import Kind, Statement, cursor_of, with_parameters
+from harness.sessions.statement import Kind, Statement, cursor_of, parameters_of, with_parameters
 
 # How late an answer is before the server is asked whether it will come. Measured: 40 to 200 us make no difference.
 _LATE_S = 80e-6
@@ -172,7 +172,7 @@ class Hub:
         while session.state is State.READY and session.generator is not None:
             status = session.connection.pgconn.transaction_status
             kind = (statement := session.pending() or _NOTHING).kind
-            session.sent = statement
+            session.sent, session.parameters = statement, parameters_of(session.generator)
             session.autonomous = status == TransactionStatus.IDLE and session.connection.autocommit
             if statement.leaves_traces:
                 session.connection.traces = True
@@ -232,8 +232,9 @@ class Hub:
             if other is not session:
                 other.repeats = 0
         text = session.sent.text if session.sent else None
-        session.repeats = session.repeats + 1 if text == session.last_text else 0
-        session.last_text = text
+        again = text == session.last_text and repr(session.parameters) == repr(session.last_parameters)
+        session.repeats = session.repeats + 1 if again else 0
+        session.last_text, session.last_parameters = text, session.parameters
 
     # ---- one command ----------------------------------------------------------------------------------------------
 
