@@ -25,12 +25,17 @@ class SessionPool:
     def has_slot(self) -> bool:
         return len(self._lent) < self._max_size
 
+    def _last_slot_is_left(self) -> bool:
+        return len(self._lent) == self._max_size - 1
+
     def holders(self) -> set[Session]:
         return {session for session in self._lent.values() if session is not None}
 
     def getconn(self, timeout: float | None = None) -> "GatedConnection":
         current = greenlet.getcurrent()
         session = current if isinstance(current, Session) else None
+        if session is not None and not session.draining and self._last_slot_is_left() and session in self.holders():
+            session.yield_turn()  # whoever takes the last slot while all want another one makes them wait for ever
         while not self.has_slot():
             if session is None:
                 raise RuntimeError(
