@@ -65,7 +65,9 @@ class GatedConnection(psycopg.Connection[TupleRow]):
     def guard(self) -> None:
         """Called once, after connecting: replace the lock that would hang the process."""
         self.lock = _GuardLock()  # type: ignore[assignment]
-        self.pid = self.info.backend_pid
+        # Asked of the server: behind a session pooler the number that came with the connection is another's.
+        answer = self.pgconn.exec_(b"SELECT pg_backend_pid()").get_value(0, 0)
+        self.pid = int(answer or 0)
         self.owners = {}
 
     def restore(self) -> None:
