@@ -17,7 +17,7 @@ from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, seed_bytes
 from harness.sessions.connection import GatedConnection
-from harness.sessions.hub import Ended, Hub, Steering
+from harness.sessions.hub import Ended, Hub, Steering, Tracker
 from harness.sessions.session import Operation, Session
 
 Body = Callable[..., Any]
@@ -105,6 +105,7 @@ class Explorer:
         recorder: Recorder | None = None,
         again: Sequence[OpRef] = (),
         truncate: bool = False,
+        tracker: Tracker | None = None,
     ) -> Trial:
         """One trial under the scheduler; then, alone, the operations of `again` once more."""
         self.prepare(contest, truncate=truncate)
@@ -113,7 +114,7 @@ class Explorer:
         programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder, tracker)
         try:
             ended = hub.run(programs, scheduler)
             scheduler.finished(ended.choices)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.model.cell import Isolation
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading
-from harness.sessions.hub import Ended, Hub, Steering
+from harness.sessions.hub import Ended, Hub, Steering, Tracker
 from harness.sessions.session import Operation
 
 
@@ -25,11 +25,12 @@ def run_trial(
     *,
     aged: bool = False,
     observer: object = None,
+    tracker: Tracker | None = None,
 ) -> Ran:
     """Run the programs from the arena's prepared start. The tables are ready for the next trial afterwards, whatever
     happened. Raises what the scheduler raises, Uncontrolled, OutOfTime, ControlLost."""
     arena.begin(isolation, aged=aged)
-    hub = Hub(arena.control, steering, arena.owners, observer)  # type: ignore[arg-type]
+    hub = Hub(arena.control, steering, arena.owners, observer, tracker)  # type: ignore[arg-type]
     try:
         ended = hub.run(programs, scheduler)
     except BaseException:

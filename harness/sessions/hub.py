@@ -44,6 +44,20 @@ class Observer(Protocol):
     def completed(self, session: int, statement: Statement, result: str) -> None: ...
 
 
+class Tracker(Protocol):
+    """Follows what each step touches: exploring without it costs nothing. harness.sessions.footprints has it."""
+
+    def trial_begins(self) -> None: ...
+    def step_begins(self, session: Session, sessions: list[Session], waiters: list[Session]) -> None: ...
+    def sends(self, session: Session) -> None: ...
+    def waits(self, session: Session) -> None: ...
+    def held(self, session: Session) -> None: ...
+    def done(self, session: Session) -> None: ...
+    def deadlock(self) -> None: ...
+    def spins(self) -> None: ...
+    def step_ends(self) -> None: ...
+
+
 class OutOfTime(BaseException):
     """The trial's deadline passed, in the server or in the code under test."""
 
@@ -79,12 +93,18 @@ class Steering:
 
 class Hub:
     def __init__(
-        self, control: Control, steering: Steering, owners: dict[int, Session], observer: Observer | None = None
+        self,
+        control: Control,
+        steering: Steering,
+        owners: dict[int, Session],
+        observer: Observer | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.control = control
         self.steering = steering
         self.owners = owners  # backend pid -> session, for this trial
         self.observer = observer
+        self.tracker = tracker
         self.sessions: list[Session] = []
         self.completions = 0
         self.ended = Ended()
@@ -98,6 +118,8 @@ class Hub:
         self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
         self.deadline = time.monotonic() + self.steering.deadline_s
         self.scheduler = scheduler
+        if self.tracker:
+            self.tracker.trial_begins()
         for session in self.sessions:
             session.switch()  # up to its first operation; none of it runs
         choices, current = self.ended.choices, None
@@ -130,6 +152,8 @@ class Hub:
         ]
         if len(able) > 1:  # a session that spins (a retry loop on a try-lock) lets the others go first
             fair = [i for i in able if sessions[i].repeats < _SPIN_LIMIT]
+            if self.tracker and 0 < len(fair) < len(able):
+                self.tracker.spins()
             able = fair or able
         elif able and sessions[able[0]].repeats >= 50 * _SPIN_LIMIT:
             raise Uncontrolled(f"s{able[0] + 1} repeats the same statement for ever: {sessions[able[0]].last_text}")
@@ -139,6 +163,8 @@ class Hub:
         if self.observer:
             self.observer.step_begins(session.index)
         waiters = self._waiters_of(session)
+        if self.tracker:
+            self.tracker.step_begins(session, self.sessions, waiters)
         held_back = self._hold_back(waiters)
         span = self.ended.spans.setdefault((session.index, session.position), [number, number])
         if session.state is State.GATED:
@@ -155,6 +181,8 @@ class Hub:
             other.stopped = False
             self._settle()
         self._mark_ends(number)
+        if self.tracker:
+            self.tracker.step_ends()
         self._count_repeats(session)
         span[1] = number
 
@@ -176,6 +204,8 @@ class Hub:
             session.autonomous = status == TransactionStatus.IDLE and session.connection.autocommit
             if statement.leaves_traces:
                 session.connection.traces = True
+            if self.tracker:
+                self.tracker.sends(session)
             if self.observer:
                 session.cursor = cursor_of(session.generator)
                 session.sent = with_parameters(statement, session.generator)
@@ -193,6 +223,8 @@ class Hub:
         statement = session.sent or _NOTHING
         if status == "done":
             self.completions += 1
+            if self.tracker:
+                self.tracker.done(session)
             if self.observer and statement.kind is not Kind.LOCAL:
                 tell = self.observer.completed if resumed else self.observer.sent
                 tell(session.index, statement, _result(session))
@@ -210,6 +242,8 @@ class Hub:
             session.state = State.BLOCKED
             session.waits_since = self.completions
             self.ended.waits += 1
+            if self.tracker:
+                self.tracker.waits(session)
             self._settle()  # it may have closed a cycle
         return False
 
@@ -431,6 +465,8 @@ class Hub:
         options = tuple(sorted(s.index for s in cycle))
         victim = self.scheduler.choose(options, None, "victim")
         self.ended.choices.append((victim, options, "victim"))
+        if self.tracker:
+            self.tracker.deadlock()
         session = self.sessions[victim]
         self.control.cancel(session.connection.pid)
         while session.state is State.BLOCKED:
@@ -477,6 +513,8 @@ class Hub:
     def _hold(self, session: Session) -> None:
         session.state = State.GATED
         self.ended.gates.append(session.gate or "")
+        if self.tracker:
+            self.tracker.held(session)
         if self.observer:
             self.observer.waiting(session.index, session.sent or _NOTHING, f"at gate {session.gate}")
 
