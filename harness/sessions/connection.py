@@ -72,6 +72,7 @@ class GatedConnection(psycopg.Connection[TupleRow]):
 
     def restore(self) -> None:
         """Undo what application code may have set on the object; reading is much cheaper than setting."""
+        self._num_transactions = 0  # of blocks whose end was never sent, in a trial that was given up
         if self._isolation_level is not None:
             self.isolation_level = None
         if self._read_only is not None:
