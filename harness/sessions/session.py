@@ -1,5 +1,6 @@
 """A session is a greenlet that runs application code and stops before every command it would send."""
 
+import ctypes
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ class TrialAborted(BaseException):
     """Thrown into a session whose trial is given up. Not an Exception: code under test must not swallow it."""
 
 
+_REFUSALS_MAX = 100  # a retry loop that catches BaseException, too
+
 Operation = Callable[["Session"], None]
 
 
@@ -51,6 +54,7 @@ class Session(greenlet.greenlet):
         self.waits_since = 0  # completion count when the wait began: who waits longest wakes first
         self.stopped = False
         self.draining = False
+        self.refused = 0  # commands of a session that would not end
         self.pool: Any = None  # of which a slot is waited for
         self.sent: Statement | None = None
         self.cursor: Any = None  # that the command came from, while a trace is recorded
@@ -99,7 +103,14 @@ class Session(greenlet.greenlet):
         """The trial is over: let roll back what was begun, and nothing else (a retry loop must end, too)."""
         if describe(generator).kind is Kind.ROLLBACK:
             return wait(generator)
+        self.refused += 1
+        if self.refused > _REFUSALS_MAX:
+            self.hub.switch()  # for good: the hub leaves us here
         raise TrialAborted
+
+    def forsake(self) -> None:
+        """Never go on, nor be collected: at its end a greenlet is thrown an exception, and this code catches all."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def pending(self) -> Statement | None:
         """The command that the session's next step begins with, if it is known."""
