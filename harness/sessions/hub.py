@@ -551,7 +551,9 @@ class Hub:
                 pass
             except Exception:  # code under test may raise anything on its way out: the trial is void already
                 pass
-
+            if not s.dead:
+                s.forsake()
+                s.connection.pgconn.finish()
 
 GATE_KEYS = (1163416881, 1163416882)
 """First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
