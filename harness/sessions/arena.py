@@ -294,6 +294,9 @@ class Arena:
     def _clean(self, connection: GatedConnection) -> None:
         if connection.closed:
             return
+        if connection.pgconn.pipeline_status:  # the trial was given up inside a pipeline
+            connection.close()
+            return
         if connection.pgconn.transaction_status != 0:
             # The operation left its transaction open; a client that goes away rolls back.
             self._plainly(connection, "ROLLBACK")
