@@ -15,13 +15,18 @@ _WIDTH = 100
 def expected_and_found(finding: Finding) -> list[str]:
     """`expected one of: ...` and `found: ...`, a line for each outcome."""
     if not finding.allowed:
-        return ["found:", *_wrapped(_answers(finding.contest, finding.found, finding.contest.operations))]
+        return told(finding.contest, finding.found)
     described = differing(finding.contest, (finding.found, *finding.allowed))
     found, allowed = described[0], list(dict.fromkeys(described[1:]))
     shown = allowed[:SHOWN_MAX]
     more = [f"  ... or one of {len(allowed) - SHOWN_MAX} more"] if len(allowed) > SHOWN_MAX else []
     heading = "expected one of:" if len(allowed) > 1 else "expected:"
     return [heading, *(line for text in shown for line in _wrapped(text)), *more, "found:", *_wrapped(found)]
+
+
+def told(contest: Contest, outcome: Outcome) -> list[str]:
+    """`found: ...` where there is nothing to compare with: what every client was told."""
+    return ["found:", *_wrapped(_answers(contest, outcome, contest.operations))]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -95,11 +95,11 @@ def _cell(result: CellResult, operations: Sequence[str]) -> dict[str, Any]:
         "exhaustive": coverage.exhaustive,
         "reduction": coverage.reduction,
         "elapsed_s": round(result.elapsed_s, 3),
-        "findings": [_finding(finding) for finding in result.findings],
+        "findings": [_finding(finding, result.source) for finding in result.findings],
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding, source: str) -> dict[str, Any]:
     violation = finding.violation
     return {
         "kind": violation.kind,
@@ -110,7 +110,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "contest": str(finding.contest),
         "schedule": _line(finding.schedule),
-        "witness": witness(finding),
+        "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,
         "ungated": None,  # not measured: the hammer's part

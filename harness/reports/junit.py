@@ -45,7 +45,7 @@ def _case(suite: Element, result: CellResult) -> None:
         return
     message = f"{result.verdict}, expected {result.expected}: {result.reason}"
     problem = SubElement(case, "error" if _is_error(result) else "failure", message=_clean(message))
-    problem.text = _clean("\n\n".join(witness(finding) for finding in uncovered(result)))
+    problem.text = _clean("\n\n".join(witness(finding, result.source) for finding in uncovered(result)))
 
 
 def _clean(text: str) -> str:

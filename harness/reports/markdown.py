@@ -15,13 +15,20 @@ def markdown_report(report: Report, wanted: Wanted = "worst") -> str:
     lines += _listed("Warnings", report.warnings)
     for table in verdict_tables(report):
         lines += ["", f"## {table.title}", "", *_table(table), ""]
-        lines += [f"- {note}" for note in (*table.legend, *coverage_lines(table.results))]
+        lines += [f"- {note}" for note in (*table.legend, *coverage_lines(table.results, width=None))]
     chosen = picks(report.cells, wanted)
     if chosen:
         lines += ["", "## Findings"]
     for pick in chosen:
         lines += ["", f"<details><summary><code>{pick.result.cell.id}</code>: {kind(pick.finding)}</summary>", ""]
-        lines += ["```", witness(pick.finding), "```", "", *([pick.also, ""] if pick.also else []), "</details>"]
+        lines += [
+            "```",
+            witness(pick.finding, pick.result.source),
+            "```",
+            "",
+            *([pick.also, ""] if pick.also else []),
+            "</details>",
+        ]
     lines += _listed("Stale rules", report.stale)
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Which findings get an interleaving table: those that no rule covers, all, or the most telling one of each scenario."""
+"""Which findings get an interleaving table: those no rule covers, all, or the most telling of each scenario."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

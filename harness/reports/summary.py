@@ -1,10 +1,13 @@
 """What a report means in a few lines: how much was covered, why cells are unknown, how many came to what."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.campaign.campaign import Report
 from harness.model.verdict import CellResult, Coverage, Verdict
+
+WIDTH = 100
 
 
 def counted(number: int, what: str) -> str:
@@ -21,7 +24,7 @@ def numbered_reasons(results: Iterable[CellResult]) -> dict[str, int]:
 # Coverage.
 
 
-def coverage_lines(results: Sequence[CellResult]) -> list[str]:
+def coverage_lines(results: Sequence[CellResult], width: int | None = WIDTH) -> list[str]:
     """What the verdicts rest on. Says exhaustive only of what was explored to its end."""
     condemned = [r.coverage for r in results if r.verdict is Verdict.UNSAFE]
     whole = [r.coverage for r in results if r.verdict is not Verdict.UNSAFE and r.coverage.exhaustive]
@@ -43,7 +46,10 @@ def coverage_lines(results: Sequence[CellResult]) -> list[str]:
     dropped = sum(r.coverage.not_explored for r in results)
     if dropped:
         lines.append(f"not explored: {counted(dropped, 'order')} that could not be controlled")
-    return [*lines, *_scope([r.coverage for r in results if r.coverage.orders])]
+    lines += _scope([r.coverage for r in results if r.coverage.orders])
+    if width is None:
+        return lines
+    return [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent="  ")]
 
 
 def _amount(coverages: Sequence[Coverage]) -> str:
@@ -79,3 +85,23 @@ def totals(report: Report) -> str:
         f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}; {worse} worse than expected{stale}; "
         f"seed {report.options.seed}; {report.elapsed_s:.1f} s"
     )
+
+
+def unexpected_lines(results: Iterable[CellResult]) -> list[str]:
+    """What is worse than expected, told once for all cells of a strategy of which the same is to be said."""
+    alike: dict[tuple[str, str, str, str], list[CellResult]] = {}
+    for result in results:
+        if not result.as_expected:
+            kinds = ", ".join(dict.fromkeys(finding.violation.name for finding in result.findings))
+            found = f"{result.verdict} {kinds}" if kinds else f"{result.verdict}: {result.reason}"
+            key = (result.cell.scenario, result.cell.strategy, found, result.expected)
+            alike.setdefault(key, []).append(result)
+    return [
+        f"worse than expected: {_where(together)}: {found} (expected {expected})"
+        for (_, _, found, expected), together in alike.items()
+    ]
+
+
+def _where(results: Sequence[CellResult]) -> str:
+    more = f" and {counted(len(results) - 1, 'other cell')}" if len(results) > 1 else ""
+    return f"{results[0].cell.id}{more}"

@@ -3,22 +3,28 @@
 Waits are written as PostgreSQL's isolation tester writes them.
 """
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
 from harness.model.verdict import Finding
 from harness.reports.differences import expected_and_found
+from harness.scenario.discovery import shipped
 
 WIDTH = 100
 _NARROWEST = 22  # of a column: with more sessions than fit, the table grows wider rather than unreadable
 _LINES_MAX = 12  # of one cell: a function's text is in the scenario, not here
 
 
-def witness(finding: Finding) -> str:
-    """All that a person needs to see and replay a finding; 100 columns for two sessions, and no colours."""
+def witness(finding: Finding, source: str = "") -> str:
+    """All that a person needs to see and replay a finding; 100 columns for two sessions, and no colours.
+
+    `source` is the path of the scenario's file: the replay line tells it where the name alone would not find it.
+    """
     return "\n".join(
         [
             f"{finding.schedule.cell.id}: {kind(finding)}",
@@ -28,9 +34,10 @@ def witness(finding: Finding) -> str:
             "",
             f"start state '{finding.contest.state}', {finding.contest.pattern}",
             interleaving(finding.trace, len(finding.contest.sessions)),
+            "",
             *expected_and_found(finding),
             how_sure(finding),
-            replay_line(finding.schedule),
+            replay_line(finding.schedule, source),
         ]
     )
 
@@ -53,11 +60,19 @@ def how_sure(finding: Finding) -> str:
     )
 
 
-def replay_line(schedule: Schedule) -> str:
+def replay_line(schedule: Schedule, source: str = "") -> str:
     try:
-        return f"replay with: harness replay '{encode(schedule)}'"
+        line = encode(schedule)
     except CodecError as error:
         return f"cannot be written as a schedule line: {error}"
+    return f"replay with: harness replay '{line}'{_from(source)}"
+
+
+def _from(source: str) -> str:
+    if not source or Path(source).resolve().parent in (Path("scenarios").resolve(), shipped().resolve()):
+        return ""
+    path = Path(source).resolve()
+    return f" --from {shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))}"
 
 
 # The table.

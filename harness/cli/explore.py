@@ -1,0 +1,224 @@
+"""`harness explore`: a verdict for each cell, a witness for each finding that no rule covers."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.campaign import campaign
+from harness.campaign.campaign import Options, Progress, Report, Selection, select
+from harness.cli.options import (
+    consoles,
+    debug,
+    duration,
+    isolation,
+    no_color,
+    number_of_sessions,
+    report_file,
+    servers,
+)
+from harness.model.cell import Isolation, parse_pattern
+from harness.model.verdict import CellResult, Verdict
+from harness.reports.files import write_whole
+from harness.reports.json_report import json_report
+from harness.reports.junit import junit_report
+from harness.reports.markdown import markdown_report
+from harness.reports.picks import WANTED, Wanted, picks
+from harness.reports.progress import progress
+from harness.reports.summary import coverage_lines, totals, unexpected_lines
+from harness.reports.verdicts import verdict_tables, verdict_text
+from harness.reports.witness import witness
+from harness.scenario.check import check
+from harness.scenario.discovery import find
+from harness.servers.choose import running
+from harness.servers.server import Server
+
+FOUND, UNABLE, INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where results go besides the terminal."""
+
+    witnesses: Wanted
+    json: Path | None
+    markdown: Path | None
+    junit: Path | None
+
+
+@click.command()
+@click.argument("cells", metavar="[CELL]...", nargs=-1)
+@servers
+@click.option(
+    "--isolation", "isolations", multiple=True, type=isolation, metavar="LEVEL", help="Only this level. Repeatable."
+)
+@click.option("--layout", "layouts", multiple=True, metavar="NAME", help="Only this layout. Repeatable.")
+@click.option("--state", "states", multiple=True, metavar="NAME", help="Only this start state. Repeatable.")
+@click.option(
+    "--sessions", type=number_of_sessions, metavar="N", default="2", show_default=True, help="Clients of one contest."
+)
+@click.option(
+    "--budget", type=duration, metavar="TIME", help="Time for everything together: 30s, 2m. What is left is unknown."
+)
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is chosen at random.")
+@click.option("--no-gates", is_flag=True, help="Switch sessions between statements only, never inside them.")
+@click.option(
+    "--workers", type=click.IntRange(0), metavar="N", help="Processes; 0 runs all in this one. Default: one per CPU."
+)
+@click.option(
+    "--witnesses",
+    type=click.Choice(WANTED),
+    default="worst",
+    show_default=True,
+    help="Interleavings to print: of findings that no rule covers, the most telling of each scenario, all, none.",
+)
+@click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
+@click.option("--markdown", "markdown_file", type=report_file, metavar="FILE", help="Write a page as GitHub shows it.")
+@click.option(
+    "--junit", "junit_file", type=report_file, metavar="FILE", help="Write a case for each cell, for a build server."
+)
+@no_color
+@debug
+def explore(
+    cells: tuple[str, ...],
+    servers: tuple[str, ...],
+    isolations: tuple[Isolation, ...],
+    layouts: tuple[str, ...],
+    states: tuple[str, ...],
+    sessions: int,
+    budget: float | None,
+    seed: int,
+    no_gates: bool,
+    workers: int | None,
+    witnesses: Wanted,
+    json_file: Path | None,
+    markdown_file: Path | None,
+    junit_file: Path | None,
+    no_color: bool,
+) -> int:
+    """Run every interleaving within bounds; a verdict for each CELL."""
+    options = Options(
+        sessions=sessions,
+        budget_s=budget,
+        seed=seed,
+        gates=not no_gates,
+        workers=workers,
+        layouts=layouts,
+        states=states,
+        isolations=isolations,
+    )
+    outputs = Outputs(witnesses, json_file, markdown_file, junit_file)
+    return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
+
+
+def run(
+    patterns: Sequence[str], specs: Sequence[str], options: Options, outputs: Outputs, out: Console, aside: Console
+) -> int:
+    """Explore, print, write; the exit code."""
+    _load(patterns)
+    with ExitStack() as stack:
+        started = _start(stack, specs, out)
+        selections = select(patterns, options, [server.id for server in started])
+        heard = Heard(selections)
+        interrupted = False
+        try:
+            with progress(aside) as listener:
+                report = campaign.explore(selections, started, options, heard.along_with(listener))
+        except KeyboardInterrupt:
+            report, interrupted = heard.report(started, options), True
+    tell(report, outputs.witnesses, out)
+    write(report, selections, outputs)
+    return INTERRUPTED if interrupted else exit_code(report.cells)
+
+
+def _load(patterns: Sequence[str]) -> None:
+    """A mistake in a file or a name is told before any server is started."""
+    for pattern in map(parse_pattern, patterns or [""]):
+        for scenario in find(pattern.source):
+            check(scenario)
+
+
+def _start(stack: ExitStack, specs: Sequence[str], out: Console) -> list[Server]:
+    started: dict[str, tuple[str, Server]] = {}
+    for spec in specs:
+        server = stack.enter_context(running(spec))
+        if server.id in started:
+            raise click.UsageError(
+                f"--server {started[server.id][0]} and --server {spec} are both {server.id}: "
+                "their cells could not be told apart; run them one after the other"
+            )
+        started[server.id] = (spec, server)
+        out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
+    return [server for _, server in started.values()]
+
+
+@dataclass
+class Heard:
+    """What is known so far: the report of a run that is interrupted."""
+
+    selections: Sequence[Selection]
+    results: list[CellResult] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def along_with(self, listener: Callable[[CellResult | Progress], None]) -> Callable[[CellResult | Progress], None]:
+        def hear(event: CellResult | Progress) -> None:
+            if isinstance(event, CellResult):
+                self.results.append(event)
+            listener(event)
+
+        return hear
+
+    def report(self, started: Sequence[Server], options: Options) -> Report:
+        cells = [cell for selection in self.selections for cell in selection.cells]
+        order = {cell: number for number, cell in enumerate(cells)}
+        results = sorted(self.results, key=lambda result: order[result.cell])
+        warning = f"interrupted: {len(results)} of {len(cells)} cells were explored"
+        return Report(tuple(results), tuple(started), options, (warning,), (), time.monotonic() - self.began)
+
+
+def tell(report: Report, wanted: Wanted, out: Console) -> None:
+    """The report, for a person."""
+
+    def line(text: str = "") -> None:
+        out.print(text, soft_wrap=True)
+
+    for table in verdict_tables(report):
+        line()
+        out.print(verdict_text(table), end="", soft_wrap=True)
+        for covered in coverage_lines(table.results):
+            line(covered)
+    for worse in unexpected_lines(report.cells):
+        line(worse)
+    for pick in picks(report.cells, wanted):
+        line()
+        line(witness(pick.finding, pick.result.source))
+        if pick.also:
+            line(pick.also)
+    line()
+    for warning in report.warnings:
+        line(f"warning: {warning}")
+    for rule in report.stale:
+        line(f"stale rule, met by no cell any more: {rule}")
+    line(totals(report))
+
+
+def write(report: Report, selections: Sequence[Selection], outputs: Outputs) -> None:
+    operations = {selection.scenario.name: tuple(selection.scenario.operations) for selection in selections}
+    if outputs.json is not None:
+        write_whole(outputs.json, json_report(report, operations))
+    if outputs.markdown is not None:
+        write_whole(outputs.markdown, markdown_report(report, outputs.witnesses))
+    if outputs.junit is not None:
+        write_whole(outputs.junit, junit_report(report))
+
+
+def exit_code(results: Sequence[CellResult]) -> int:
+    """A finding weighs more than a cell that could not be judged: both are mended, but the finding is certain."""
+    worse = [result for result in results if not result.as_expected]
+    if any(result.verdict is not Verdict.UNKNOWN for result in worse):
+        return FOUND
+    return UNABLE if worse or not results else 0
