@@ -62,9 +62,15 @@ class Canonicaliser:
             [self._timed(row, facts, started) for row in result]
             for facts, result in zip(self.tables, reading.tables, strict=True)
         ]
+        q, results = self.queries, list(reading.queries)
+        counts = [results.pop(0) for _ in q.identities]
+        by_name = {facts.name: facts for facts in self.tables}
+        kept = [(by_name[t], [self._timed(row, by_name[t], started) for row in results.pop(0)]) for t in q.live_tables]
         told = sorted(answers.items())
         made = self._made(raw, arguments)
-        names = self._name(raw, made, [_plain(a.value, started) for _, a in told if isinstance(a, Ok)])
+        # Live rows are named first: a dead row beside them must not change what they are called.
+        everything = [*kept, *zip(self.tables, raw, strict=True)]
+        names = self._name(everything, made, [_plain(a.value, started) for _, a in told if isinstance(a, Ok)])
         rows = tuple(
             Table(facts.name, tuple(c.name for c in facts.columns), _renamed(result, names, self._is_number))
             for facts, result in zip(self.tables, raw, strict=True)
@@ -73,19 +79,14 @@ class Canonicaliser:
             (ref, Ok(self._answer(_plain(a.value, started), names, arguments)) if isinstance(a, Ok) else a)
             for ref, a in told
         )
-        q, results = self.queries, list(reading.queries)
         live: dict[str, dict[Row, int]] = {}
-        for name, distinct in zip(q.identities, q.nulls_distinct, strict=True):
-            counts = (
-                (tuple(names.get(v, v) if v else v for v in row[:-1]), int(row[-1] or 0)) for row in results.pop(0)
-            )
-            live[name] = {key: n for key, n in counts if not (distinct and None in key)}
-        live_rows = []
-        by_name = {facts.name: facts for facts in self.tables}
-        for table in q.live_tables:
-            facts = by_name[table]
-            kept = [self._timed(row, facts, started) for row in results.pop(0)]
-            live_rows.append(Table(table, tuple(c.name for c in facts.columns), _renamed(kept, names, self._is_number)))
+        for name, distinct, result in zip(q.identities, q.nulls_distinct, counts, strict=True):
+            named = ((tuple(names.get(v, v) if v else v for v in row[:-1]), int(row[-1] or 0)) for row in result)
+            live[name] = {key: n for key, n in named if not (distinct and None in key)}
+        live_rows = [
+            Table(facts.name, tuple(c.name for c in facts.columns), _renamed(rows_kept, names, self._is_number))
+            for facts, rows_kept in kept
+        ]
         rest = tuple(t for t in rows if t.name not in q.live_tables)
         broken = tuple((name, str(result[0])) for name, result in zip(q.invariants, results, strict=True) if result)
         return Seen(Outcome(rows, answered), live, (*live_rows, *rest), broken)
@@ -125,7 +126,9 @@ class Canonicaliser:
             if c.generated and value is not None and value not in given and (c.type == _UUID or self._is_number(value))
         }
 
-    def _name(self, raw: Sequence[Sequence[Row]], made: set[object], told: Sequence[object]) -> dict[object, str]:
+    def _name(
+        self, tables: Sequence[tuple[TableFacts, Sequence[Row]]], made: set[object], told: Sequence[object]
+    ) -> dict[object, str]:
         """Names by first appearance: rows in the order of what is not generated, ties by who was told the id first."""
         mentions: dict[object, int] = {}
         for rank, value in enumerate(told):
@@ -133,7 +136,7 @@ class Canonicaliser:
                 mentions.setdefault(str(part), rank)
         names: dict[object, str] = {}
         counts: dict[str, int] = {}
-        for facts, rows in zip(self.tables, raw, strict=True):
+        for facts, rows in tables:
 
             def order(row: Row) -> tuple[Any, ...]:
                 masked = tuple("" if v in made and v not in names else str(names.get(v, v)) for v in row)
