@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.campaign.replay import Replayed
 from harness.campaign.replay import replay as run_again
-from harness.cli.options import server_spec, consoles, debug, no_color
+from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.schedule import Schedule
 from harness.reports.differences import told

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from harness.campaign.campaign import Progress
-from harness.model.verdict import CellResult
+from harness.model.verdict import CellResult, Verdict
 
 LINE_EVERY_S = 10.0
 
@@ -43,6 +43,11 @@ def worse(result: CellResult) -> str:
     return f"worse than expected: {result.cell.id}: {result.verdict}{f' {kinds}' if kinds else ''}"
 
 
+def _is_worse(result: CellResult) -> bool:
+    """Unknown cells are told in the end: out of time, there may be hundreds."""
+    return not result.as_expected and result.verdict is not Verdict.UNKNOWN
+
+
 class _Live:
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -54,7 +59,7 @@ class _Live:
             self._bar.update(
                 self._task, completed=event.done, total=event.total, description=event.text.replace("[", r"\[")
             )
-        elif not event.as_expected:
+        elif _is_worse(event):
             self._bar.console.print(worse(event), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -65,7 +70,7 @@ class _Lines:
 
     def __call__(self, event: CellResult | Progress, /) -> None:
         if isinstance(event, CellResult):
-            if not event.as_expected:
+            if _is_worse(event):
                 self._say(worse(event))
         elif time.monotonic() - self._said >= LINE_EVERY_S or event.done == event.total:
             self._said = time.monotonic()

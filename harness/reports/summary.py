@@ -26,13 +26,11 @@ def numbered_reasons(results: Iterable[CellResult]) -> dict[str, int]:
 
 def coverage_lines(results: Sequence[CellResult], width: int | None = WIDTH) -> list[str]:
     """What the verdicts rest on. Says exhaustive only of what was explored to its end."""
+    judged = (Verdict.SAFE, Verdict.RETRY)
     condemned = [r.coverage for r in results if r.verdict is Verdict.UNSAFE]
-    whole = [r.coverage for r in results if r.verdict is not Verdict.UNSAFE and r.coverage.exhaustive]
-    rest = [
-        r.coverage
-        for r in results
-        if r.verdict is not Verdict.UNSAFE and not r.coverage.exhaustive and r.coverage.orders
-    ]
+    whole = [r.coverage for r in results if r.verdict in judged and r.coverage.exhaustive]
+    rest = [r.coverage for r in results if r.verdict in judged and not r.coverage.exhaustive]
+    undecided = [r.coverage for r in results if r.verdict is Verdict.UNKNOWN and r.coverage.orders]
     lines = []
     if whole:
         lines.append(f"exhaustive: {_amount(whole)}")
@@ -40,7 +38,9 @@ def coverage_lines(results: Sequence[CellResult], width: int | None = WIDTH) -> 
         lines.append(f"sampled, not exhaustive: {_amount(rest)}")
     if condemned:
         lines.append(f"unsafe, each contest explored until its first violation: {_amount(condemned)}")
-    untouched = sum(r.verdict is not Verdict.UNSAFE and not r.coverage.orders for r in results)
+    if undecided:
+        lines.append(f"unknown in the end: {_amount(undecided)}")
+    untouched = sum(r.verdict is Verdict.UNKNOWN and not r.coverage.orders for r in results)
     if untouched:
         lines.append(f"not explored: {counted(untouched, 'cell')} in which no interleaving was run")
     dropped = sum(r.coverage.not_explored for r in results)
@@ -79,10 +79,11 @@ def totals(report: Report) -> str:
     """`310 cells: 187 unsafe, 23 retry, 100 safe; 0 worse than expected; 2 stale rules; seed 0; 12.3 s`"""
     verdicts = Counter(result.verdict for result in report.cells)
     each = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict])
-    worse = sum(not result.as_expected for result in report.cells)
+    unexpected = Counter(result.verdict is Verdict.UNKNOWN for result in report.cells if not result.as_expected)
+    unjudged = f", {unexpected[True]} not judged" if unexpected[True] else ""
     stale = f"; {counted(len(report.stale), 'stale rule')}" if report.stale else ""
     return (
-        f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}; {worse} worse than expected{stale}; "
+        f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}; {unexpected[False]} worse than expected{unjudged}{stale}; "
         f"seed {report.options.seed}; {report.elapsed_s:.1f} s"
     )
 
@@ -93,11 +94,11 @@ def unexpected_lines(results: Iterable[CellResult]) -> list[str]:
     for result in results:
         if not result.as_expected:
             kinds = ", ".join(dict.fromkeys(finding.violation.name for finding in result.findings))
-            found = f"{result.verdict} {kinds}" if kinds else f"{result.verdict}: {result.reason}"
+            found = f"{result.verdict} {kinds}" if kinds else f"{result.verdict}, {result.reason}"
             key = (result.cell.scenario, result.cell.strategy, found, result.expected)
             alike.setdefault(key, []).append(result)
     return [
-        f"worse than expected: {_where(together)}: {found} (expected {expected})"
+        f"{'not judged' if together[0].verdict is Verdict.UNKNOWN else 'worse than expected'}: {_where(together)}: {found} (expected {expected})"
         for (_, _, found, expected), together in alike.items()
     ]
 
