@@ -40,7 +40,7 @@ class GivesUpAfter:
 
 
 def check(arena: MakeArena, *programs: Program, gates: bool = False, steps: int = 6) -> None:
-    """Given up after each number of steps, the exception arrives and the next trial finds everything as it should be."""
+    """Given up after each number of steps, the exception arrives and the next trial finds everything in order."""
     made = arena(UNIQUE, gates=gates)
     for number in range(steps):
         with pytest.raises(Enough):
@@ -95,7 +95,21 @@ def raises_on_its_way_out(connection: GatedConnection) -> None:
         raise ValueError("not now")
 
 
-ENDLESS = [never_ends, retries_for_ever, retries_by_hand, cleans_up_with_statements, raises_on_its_way_out]
+def pipelines_for_ever(connection: GatedConnection) -> None:
+    with connection.pipeline():
+        while True:
+            connection.execute("SELECT 1").fetchall()
+            connection.execute("UPDATE t SET n = n + 1")
+
+
+ENDLESS = [
+    pipelines_for_ever,
+    never_ends,
+    retries_for_ever,
+    retries_by_hand,
+    cleans_up_with_statements,
+    raises_on_its_way_out,
+]
 
 
 @pytest.mark.parametrize("program", ENDLESS)

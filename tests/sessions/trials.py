@@ -84,11 +84,12 @@ def run(
     steering: Steering = STEERING,
     autocommit: bool = True,
     observer: Any = None,
+    tracker: Any = None,
 ) -> Trial:
     """The next trial of a scheduler that was asked for one."""
     told: dict[int, object] = {}
     operations = [[operation(arena, program, told, autocommit=autocommit)] for program in programs]
-    ran = run_trial(arena, operations, scheduler, isolation, steering, observer=observer)
+    ran = run_trial(arena, operations, scheduler, isolation, steering, observer=observer, tracker=tracker)
     answers = tuple(told.get(index) for index in range(len(programs)))
     return Trial(answers, ran.reading.tables[0] if ran.reading.tables else (), ran.ended)
 
