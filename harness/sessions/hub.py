@@ -176,10 +176,7 @@ class Hub:
             self._advance(session)
         if waiters:
             self._settle()
-        for other in held_back:
-            os.kill(other.connection.pid, signal.SIGCONT)
-            other.stopped = False
-            self._settle()
+        self._let_go(held_back)
         self._mark_ends(number)
         if self.tracker:
             self.tracker.step_ends()
@@ -438,6 +435,12 @@ class Hub:
             other.stopped = True
         return waiters[1:]
 
+    def _let_go(self, held_back: list[Session]) -> None:
+        for other in held_back:
+            os.kill(other.connection.pid, signal.SIGCONT)
+            other.stopped = False
+            self._settle()
+
     def _cycle(self, pending: list[Session]) -> list[Session] | None:
         """A cycle that the server can see: among backends, not merely among sessions."""
         pids = {s.connection.pid: s for s in pending}
@@ -468,6 +471,9 @@ class Hub:
         if self.tracker:
             self.tracker.deadlock()
         session = self.sessions[victim]
+        freed = [s for s in self._waiters_of(session) if not s.stopped]
+        # A chain wakes one by one; several that wait for the victim itself would race.
+        held_back = self._hold_back(freed) if sum(victim in self._edges(s) for s in freed) > 1 else []
         self.control.cancel(session.connection.pid)
         while session.state is State.BLOCKED:
             select([session.connection.pgconn.socket], (), (), 1)
@@ -476,6 +482,9 @@ class Hub:
             self._pump_victim(session)
             if session.failure is not before:
                 break
+        if held_back:
+            self._settle()
+            self._let_go(held_back)
 
     def _pump_victim(self, session: Session) -> None:
         try:
