@@ -81,10 +81,16 @@ def totals(report: Report) -> str:
     each = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict])
     unexpected = Counter(result.verdict is Verdict.UNKNOWN for result in report.cells if not result.as_expected)
     unjudged = f", {unexpected[True]} not judged" if unexpected[True] else ""
-    stale = f"; {counted(len(report.stale), 'stale rule')}" if report.stale else ""
-    return (
-        f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}; {unexpected[False]} worse than expected{unjudged}{stale}; "
-        f"seed {report.options.seed}; {report.elapsed_s:.1f} s"
+    return "; ".join(
+        part
+        for part in (
+            f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}",
+            f"{unexpected[False]} worse than expected{unjudged}",
+            counted(len(report.stale), "stale rule") if report.stale else "",
+            f"seed {report.options.seed}",
+            f"{report.elapsed_s:.1f} s",
+        )
+        if part
     )
 
 
@@ -98,9 +104,13 @@ def unexpected_lines(results: Iterable[CellResult]) -> list[str]:
             key = (result.cell.scenario, result.cell.strategy, found, result.expected)
             alike.setdefault(key, []).append(result)
     return [
-        f"{'not judged' if together[0].verdict is Verdict.UNKNOWN else 'worse than expected'}: {_where(together)}: {found} (expected {expected})"
+        f"{_unexpected(together[0])}: {_where(together)}: {found} (expected {expected})"
         for (_, _, found, expected), together in alike.items()
     ]
+
+
+def _unexpected(result: CellResult) -> str:
+    return "not judged" if result.verdict is Verdict.UNKNOWN else "worse than expected"
 
 
 def _where(results: Sequence[CellResult]) -> str:
