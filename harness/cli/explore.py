@@ -24,6 +24,7 @@ from harness.cli.options import (
 from harness.model.cell import Isolation, parse_pattern
 from harness.model.verdict import CellResult, Verdict
 from harness.reports.files import write_whole
+from harness.reports.html import html_report
 from harness.reports.json_report import json_report
 from harness.reports.junit import junit_report
 from harness.reports.markdown import markdown_report
@@ -46,6 +47,7 @@ class Outputs:
 
     witnesses: Wanted
     json: Path | None
+    html: Path | None
     markdown: Path | None
     junit: Path | None
 
@@ -77,6 +79,7 @@ class Outputs:
     help="Interleavings to print: of findings that no rule covers, the most telling of each scenario, all, none.",
 )
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
+@click.option("--html", "html_file", type=report_file, metavar="FILE", help="Write one page with every witness.")
 @click.option("--markdown", "markdown_file", type=report_file, metavar="FILE", help="Write a page as GitHub shows it.")
 @click.option(
     "--junit", "junit_file", type=report_file, metavar="FILE", help="Write a case for each cell, for a build server."
@@ -96,6 +99,7 @@ def explore(
     workers: int | None,
     witnesses: Wanted,
     json_file: Path | None,
+    html_file: Path | None,
     markdown_file: Path | None,
     junit_file: Path | None,
     no_color: bool,
@@ -111,7 +115,7 @@ def explore(
         states=states,
         isolations=isolations,
     )
-    outputs = Outputs(witnesses, json_file, markdown_file, junit_file)
+    outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file)
     return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
 
 
@@ -210,6 +214,8 @@ def write(report: Report, selections: Sequence[Selection], outputs: Outputs) -> 
     operations = {selection.scenario.name: tuple(selection.scenario.operations) for selection in selections}
     if outputs.json is not None:
         write_whole(outputs.json, json_report(report, operations))
+    if outputs.html is not None:
+        write_whole(outputs.html, html_report(report))
     if outputs.markdown is not None:
         write_whole(outputs.markdown, markdown_report(report, outputs.witnesses))
     if outputs.junit is not None:

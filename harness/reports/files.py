@@ -11,7 +11,8 @@ def write_whole(path: str | Path, text: str) -> None:
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # Half a surrogate pair in somebody's data must not cost the report; in JSON this is even its spelling.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.chmod(name, 0o644)  # mkstemp keeps its files private; a report is for the next job of the pipeline
         os.replace(name, target)
