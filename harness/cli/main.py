@@ -84,10 +84,10 @@ def _lower(message: str) -> str:
     return text[:1].lower() + text[1:] if text[:2] != text[:2].upper() else text
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("harness", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(harness_version(), prog_name="harness", message="%(prog)s %(version)s")
 @debug
-def cli() -> None:
+def main() -> None:
     """Proves that an upsert is right under concurrency, on a real PostgreSQL.
 
     A CELL is scenario::strategy[layout,state,isolation,server]; any part may be left out, and the scenario may be the
@@ -102,10 +102,6 @@ def cli() -> None:
     """
 
 
-cli.add_command(listing)
-cli.add_command(explore)
-cli.add_command(replay)
-
-
-def main() -> NoReturn:
-    cli.main()
+main.add_command(listing)
+main.add_command(explore)
+main.add_command(replay)

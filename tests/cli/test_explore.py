@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from harness.campaign.campaign import Options
 from harness.cli import explore, replay
-from harness.cli.main import cli
+from harness.cli.main import main
 from harness.model.verdict import Verdict
 from harness.reports.json_report import harness_version
 from harness.servers.server import Server
@@ -44,7 +44,7 @@ def test_the_exit_code_follows_from_the_results(code: int, results: list[object]
 
 def test_two_servers_of_one_version_could_not_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     use(SERVER, monkeypatch)
-    made = CliRunner().invoke(cli, ["explore", ITEMS, "--server", "embedded", "--server", "auto"])
+    made = CliRunner().invoke(main, ["explore", ITEMS, "--server", "embedded", "--server", "auto"])
     assert made.exit_code == 3
     assert made.output.endswith(
         "error: --server embedded and --server auto are both pg18: their cells could not be told apart; "
@@ -61,7 +61,7 @@ def test_an_interrupt_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> N
         raise KeyboardInterrupt
 
     monkeypatch.setattr(explore.campaign, "explore", interrupted)
-    made = CliRunner().invoke(cli, ["explore", ITEMS])
+    made = CliRunner().invoke(main, ["explore", ITEMS])
     assert made.exit_code == 130
     assert "warning: interrupted: 1 of 6 cells were explored\n1 cell: 1 unsafe;" in made.output
 
@@ -83,7 +83,7 @@ def run(server: Server, monkeypatch: pytest.MonkeyPatch) -> object:
     use(server, monkeypatch)
 
     def invoke(*words: str) -> Result:
-        return CliRunner().invoke(cli, [f"{ITEMS}{word[5:]}" if word.startswith("items") else word for word in words])
+        return CliRunner().invoke(main, [f"{ITEMS}{word[5:]}" if word.startswith("items") else word for word in words])
 
     return invoke
 

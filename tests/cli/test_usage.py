@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import explore
-from harness.cli.main import cli
+from harness.cli.main import main
 
 ITEMS = str(Path(__file__).with_name("items.py"))
 
@@ -21,7 +21,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(cli, words)
+    return CliRunner().invoke(main, words)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def run(*words: str) -> Result:
             "error: 'items[a]b' is no cell: expected scenario::strategy[layout,state,isolation,server], "
             "parts may be left out",
         ),
-        ("bogus", "error: no such command 'bogus'; 'cli --help' shows what there is"),
-        ("replay", "error: missing argument 'WITNESS_OR_LINE'; 'cli replay --help' shows what there is"),
+        ("bogus", "error: no such command 'bogus'; 'harness --help' shows what there is"),
+        ("replay", "error: missing argument 'WITNESS_OR_LINE'; 'harness replay --help' shows what there is"),
         (
             "replay purchases",
             "error: 'purchases' is no schedule line: expected one that begins h1:, as a finding prints it",
