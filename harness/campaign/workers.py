@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 from harness.sessions.watch import STUCK
 
-# A worker watches its own code under test, and ends by itself when that is stuck; this is for one that cannot even that.
+# A worker watches its code under test, and ends by itself when that is stuck; this is for one that cannot even that.
 CELL_SECONDS_MAX = 3600.0
 _GOES_BY_ITSELF_S = 3.0  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
 
@@ -157,7 +158,7 @@ def run_in_workers(jobs: Sequence[Job], count: int) -> Iterator[Event]:
 
 def _cause_of_death(code: int | None) -> str:
     if code == STUCK:
-        return "the strategy never came back to the database, and would not be interrupted: does it catch BaseException?"
+        return "the strategy never came back to the database and would not be interrupted: does it catch BaseException?"
     how = f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
     return f"the process that ran this cell {how}: did the strategy call os._exit, or never return?"
 
@@ -194,18 +195,18 @@ def _work(pipe: Connection, cpu: int | None) -> None:
 
 
 def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
-    try:
-        for event in run_job(job, arenas, by_force=True):
-            pipe.send(event)
-        pipe.send(None)
-    except (ScenarioError, ServerError) as error:
-        pipe.send(error)
-    except OSError:
-        raise
-    except Exception as error:
-        import traceback
-
-        pipe.send(WorkerFailed(f"{error!r}\n{traceback.format_exc()}"))
+    events = run_job(job, arenas, by_force=True)
+    while True:
+        message: Event | Exception | None
+        try:
+            message = next(events, None)
+        except (ScenarioError, ServerError) as error:
+            message = error
+        except Exception as error:
+            message = WorkerFailed(f"{error!r}\n{traceback.format_exc()}")
+        pipe.send(message)
+        if message is None or isinstance(message, Exception):
+            return
 
 
 def _end_with_the_parent() -> None:

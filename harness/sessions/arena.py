@@ -10,11 +10,12 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import ConnStatus
 
 from harness.model.cell import Isolation
-from harness.servers.server import Server
+from harness.servers.server import Server, one_line
 from harness.sessions.connection import GatedConnection
-from harness.sessions.control import Control, Result, SqlRefused
+from harness.sessions.control import Control, ControlLost, Result, SqlRefused
 from harness.sessions.gates import FUNCTION, TRIGGER, parse_notice
 from harness.sessions.hub import GATE_KEYS
 from harness.sessions.pool import SessionPool
@@ -254,6 +255,8 @@ class Arena:
     def _plainly(self, connection: GatedConnection, statement: str) -> None:
         """Send a statement of ours on a session's connection, past the gate."""
         result = connection.pgconn.exec_(statement.encode())
+        if connection.pgconn.status != ConnStatus.OK:
+            raise ControlLost(one_line(connection.pgconn.get_error_message()))
         if result.error_message:
             raise SqlRefused(result.error_message.decode().strip(), "")
 
@@ -287,7 +290,7 @@ class Arena:
         for connection in self._touched:
             try:
                 self._clean(connection)
-            except SqlRefused:  # its backend was ended; the next trial gets another
+            except (SqlRefused, ControlLost):  # its backend was ended; the next trial gets another
                 connection.close()
         self._touched.clear()
 

@@ -6,9 +6,9 @@ it is slow.
 
 from collections.abc import Iterable, Sequence
 
-from psycopg import pq
+from psycopg import OperationalError, pq
 
-from harness.servers.server import Server
+from harness.servers.server import Server, one_line
 
 _TUPLES, _OK = pq.ExecStatus.TUPLES_OK, (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
 
@@ -36,7 +36,7 @@ class Control:
     def __init__(self, server: Server, database: str) -> None:
         self._pgconn = pq.PGconn.connect(server.dsn(database).encode())
         if self._pgconn.status != pq.ConnStatus.OK:
-            raise ControlLost(self._pgconn.get_error_message())
+            raise ControlLost(one_line(self._pgconn.get_error_message()))
         self._pgconn.nonblocking = 1
         self.fd = self._pgconn.socket
         self.pid = self._pgconn.backend_pid
@@ -51,11 +51,11 @@ class Control:
 
     def _check(self, result: pq.abc.PGresult | None) -> None:
         if result is None or self._pgconn.status != pq.ConnStatus.OK:
-            raise ControlLost(f"the server closed the connection: {self._pgconn.get_error_message().strip()}")
+            raise ControlLost(one_line(self._pgconn.get_error_message()) or "the server closed the connection")
         if result.status not in _OK:
             state = result.error_field(pq.DiagnosticField.SQLSTATE)
-            if state is None:
-                raise ControlLost(result.get_error_message().strip())
+            if state is None or state.startswith((b"08", b"57P")):  # it says good-bye: the connection is gone, too
+                raise ControlLost(one_line(result.get_error_message()))
             raise SqlRefused(result.get_error_message().strip(), state.decode())
 
     def run(self, query: str | bytes) -> list[Result]:
@@ -66,9 +66,12 @@ class Control:
         pgconn = self._pgconn
         if pgconn.status != pq.ConnStatus.OK:
             raise ControlLost("the server closed the connection")
-        pgconn.send_query(query)
-        while pgconn.flush():
-            pass
+        try:
+            pgconn.send_query(query)
+            while pgconn.flush():
+                pass
+        except OperationalError as lost:
+            raise ControlLost(one_line(lost)) from None
         results: list[Result] = []
         error: SqlRefused | None = None
         while (result := pgconn.get_result()) is not None:
@@ -87,14 +90,20 @@ class Control:
 
     def ask_blockers(self, pids: Sequence[int]) -> None:
         """Send the question; the answer is read when the socket is readable, next to the sessions' sockets."""
-        self._pgconn.send_query_prepared(b"blockers", [b"{%s}" % ",".join(map(str, pids)).encode()])
-        while self._pgconn.flush():
-            pass
+        try:
+            self._pgconn.send_query_prepared(b"blockers", [b"{%s}" % ",".join(map(str, pids)).encode()])
+            while self._pgconn.flush():
+                pass
+        except OperationalError as error:
+            raise ControlLost(one_line(error)) from None
 
     def read_blockers(self) -> dict[int, frozenset[int]] | None:
         """The answer by waiting pid (empty: not blocked); None while it has not arrived."""
         pgconn = self._pgconn
-        pgconn.consume_input()
+        try:
+            pgconn.consume_input()
+        except OperationalError as error:
+            raise ControlLost(one_line(error)) from None
         if pgconn.is_busy():
             return None
         answer: dict[int, frozenset[int]] = {}

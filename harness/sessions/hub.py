@@ -4,6 +4,7 @@ Nothing here is decided by a sleep: a session counts as blocked only when the se
 that was sent after the last thing that happened (an error message reaches the client before its locks are released).
 """
 
+import math
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from harness.model.sqlstate import describe as describe_sqlstate
+from harness.scenario.errors import ScenarioError
 from harness.sessions.control import Control
 from harness.sessions.session import Operation, Session, State, TrialAborted
 from harness.sessions.statement import Kind, Statement, cursor_of, parameters_of, with_parameters
@@ -87,8 +89,20 @@ class Steering:
     """What the hub may use on this server."""
 
     signals: bool = True  # backends are ours to stop: who wakes first is ordered
-    deadline_s: float = 20.0
+    deadline_s: float = field(default_factory=lambda: trial_seconds())
     steps_max: int = 400
+
+
+def trial_seconds() -> float:
+    """How long one trial may take: 20 s, or what HARNESS_TRIAL_S says. Nearly all take milliseconds."""
+    told = os.environ.get("HARNESS_TRIAL_S", "20")
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ScenarioError(f"HARNESS_TRIAL_S={told!r}: expected a number of seconds above 0, such as 20")
+    return seconds
 
 
 class Hub:
@@ -121,6 +135,7 @@ class Hub:
         if self.tracker:
             self.tracker.trial_begins()
         for session in self.sessions:
+            session.deadline = self.deadline
             session.switch()  # up to its first operation; none of it runs
         choices, current = self.ended.choices, None
         try:
@@ -135,6 +150,9 @@ class Hub:
             if any(session.state is not State.DONE for session in self.sessions):
                 self.ended.hang = self._why_stuck()
                 self._drain()
+            for session in self.sessions:  # code may have swallowed it, and answered all the same
+                if session.out_of_time is not None:
+                    raise session.out_of_time
         except BaseException:
             self._drain()
             raise
@@ -556,7 +574,7 @@ class Hub:
                 s.connection.pgconn.finish()
             try:
                 s.throw(TrialAborted)
-            except TrialAborted:
+            except (TrialAborted, OutOfTime):
                 pass
             except Exception:  # code under test may raise anything on its way out: the trial is void already
                 pass

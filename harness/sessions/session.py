@@ -1,6 +1,7 @@
 """A session is a greenlet that runs application code and stops before every command it would send."""
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ class Session(greenlet.greenlet):
         self.operation: object = None  # that runs; seeds what its code draws at random
         self.random: Any = None
         self.clock = 0.0  # seconds slept
+        self.deadline = math.inf  # by time.monotonic(): then its code is interrupted, wherever it is
+        self.out_of_time: BaseException | None = None  # with which it was
         self.repeats = 0  # of the same statement with nobody else stepping: a session that spins
         self.last_text: str | None = None
         self.parameters: Any = None

@@ -23,8 +23,8 @@ _FORCE_S_MIN = 10.0  # starting a database on a loaded machine may keep us insid
 def watched(trial_s: float, *, by_force: bool = False) -> Iterator[None]:
     """Within the block a session that is past its trial's deadline meets OutOfTime, wherever its code is.
 
-    `by_force` is for a process that can be spared: it exits when the code swallows OutOfTime, or is inside C for so long
-    that no signal handler runs. Signals reach the main thread only; in another one nothing is watched.
+    `by_force` is for a process that can be spared: it exits when the code swallows OutOfTime, or is inside C for so
+    long that no signal handler runs. Signals reach the main thread only; in another one nothing is watched.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,10 +32,13 @@ def watched(trial_s: float, *, by_force: bool = False) -> Iterator[None]:
     force_s = max(3 * trial_s, trial_s + _FORCE_S_MIN)
     nowhere = open(os.devnull, "w") if by_force else None  # noqa: SIM115 - faulthandler wants it as long as we watch
 
-    def tick(_: int, frame: FrameType | None) -> None:
+    def still_here() -> None:
         if nowhere is not None:
             # A thread of C's own: it needs no interpreter to end a process that no longer runs one.
             faulthandler.dump_traceback_later(force_s, exit=True, file=nowhere)
+
+    def tick(_: int, frame: FrameType | None) -> None:
+        still_here()
         session = greenlet.getcurrent()
         if not isinstance(session, Session) or monotonic() < session.deadline:
             return  # the hub looks at the time itself
@@ -47,6 +50,7 @@ def watched(trial_s: float, *, by_force: bool = False) -> Iterator[None]:
         )
         raise session.out_of_time
 
+    still_here()
     before = signal.signal(signal.SIGALRM, tick)
     every_s = min(_TICK_S, trial_s / 4)
     timer = signal.setitimer(signal.ITIMER_REAL, every_s, every_s)
