@@ -128,13 +128,13 @@ def explore(
     """Explore every selected cell, on as many workers as there are CPUs."""
     began = time.monotonic()
     deadline = None if options.budget_s is None else time.time() + options.budget_s
-    jobs = list(_jobs(selections, servers, options, deadline))
+    jobs = list(jobs_of(selections, servers, options, deadline))
     total = sum(len(job.cells) for job in jobs)
     results: list[CellResult] = []
     scenarios = {selection.scenario.name: selection.scenario for selection in selections}
 
     def take(result: CellResult) -> None:
-        judged = _against_expectation(result, scenarios[result.cell.scenario])
+        judged = against_expectation(result, scenarios[result.cell.scenario])
         results.append(judged)
         listen(judged)
         listen(Progress(len(results), total, judged.cell.id))
@@ -160,7 +160,7 @@ def explore(
     )
 
 
-def _jobs(
+def jobs_of(
     selections: Sequence[Selection], servers: Sequence[Server], options: Options, deadline: float | None
 ) -> Iterable[Job]:
     by_id = {server.id: server for server in servers}
@@ -177,7 +177,7 @@ def _jobs(
                 )  # fmt: skip
 
 
-def _against_expectation(result: CellResult, scenario: Scenario) -> CellResult:
+def against_expectation(result: CellResult, scenario: Scenario) -> CellResult:
     strategy = next(s for s in scenario.strategies if s.name == result.cell.strategy)
     rule = expected(strategy, result.cell)
     kinds = {finding.violation.name for finding in result.findings}
