@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, assert_never
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from harness.servers import container, dsn, embedded
-from harness.servers.server import OLDEST_MAJOR, Provider, Purpose, Server, ServerError
+from harness.servers.server import OLDEST_MAJOR, Provider, Purpose, Server, ServerError, server_id
 
 FORMS = "auto, embedded[:16], container[:18 | :IMAGE], path:DIR or postgresql://..."
 
@@ -102,6 +105,35 @@ def running(spec: str = "auto", *, purpose: Purpose = "explore") -> Iterator[Ser
             if parsed.provider == "auto"
             else stack.enter_context(start(parsed, purpose, f"{asked_by}: {parsed}"))
         )
+
+
+def foreseen_id(spec: str = "auto") -> str:
+    """The id that the server will have, as far as that can be told without starting one: "pg" where it cannot."""
+    parsed, _ = settled(spec)
+    try:
+        return _foreseen_id(parsed)
+    except (ServerError, psycopg.Error):  # to be told when the server is wanted
+        return "pg"
+
+
+def _foreseen_id(spec: Spec) -> str:
+    match spec.provider:
+        case "embedded":
+            return f"pg{spec.detail}"
+        case "container":
+            tag = spec.detail.rpartition(":")[2]
+            told = re.search(r"pg(\d{2})", tag) or re.match(r"(\d{2})\b", tag)  # 17-alpine, 2.17.2-pg17
+            return f"pg{told[1]}" if told else "pg"
+        case "path":
+            return f"pg{embedded.version_of(Path(spec.detail))[1]}"
+        case "dsn":
+            with psycopg.connect(make_conninfo("connect_timeout=5", **conninfo_to_dict(spec.detail))) as asked:
+                return server_id(asked.info.server_version)
+        case "auto":
+            local = embedded.local_binaries() if embedded.wheel() is None else []
+            return f"pg{embedded.version_of(local[0])[1]}" if local else "pg18"  # the wheel's, the container's
+        case _:
+            assert_never(spec.provider)
 
 
 def settled(spec: str) -> tuple[Spec, str]:
