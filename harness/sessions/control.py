@@ -39,11 +39,11 @@ class Control:
             raise ControlLost(one_line(self._pgconn.get_error_message()))
         self._pgconn.nonblocking = 1
         self.fd = self._pgconn.socket
-        self.pid = self._pgconn.backend_pid
         self.run(
             "SET application_name = 'harness control'; SET client_min_messages = error;"
             " SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1; SET bytea_output = hex"
         )
+        self.pid = int(self.run("SELECT pg_backend_pid()")[0][0][0] or 0)
         self._check(self._pgconn.prepare(b"blockers", _BLOCKERS))
 
     def close(self) -> None:
