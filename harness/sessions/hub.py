@@ -255,7 +255,7 @@ class Hub:
             if self.observer:
                 self.observer.waiting(session.index, statement, f"waits for {self._names(session.blockers)}")
             session.state = State.BLOCKED
-            session.waits_since = self.completions
+            session.waits_since = self.ended.waits
             self.ended.waits += 1
             if self.tracker:
                 self.tracker.waits(session)
