@@ -1,7 +1,10 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+import psycopg
 
 from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.job import Arenas, current_cpu, explorers_for
@@ -17,7 +20,10 @@ from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
-from harness.servers.server import Server
+from harness.servers.server import Server, ServerError, one_line
+from harness.sessions.control import ControlLost
+from harness.sessions.hub import OutOfTime, Uncontrolled, trial_seconds
+from harness.sessions.watch import watched
 
 Before = frozenset[tuple[OpRef, OpRef]]
 
@@ -63,12 +69,16 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         )
     arenas = Arenas(current_cpu())
     try:
-        with virtual():
+        with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             judge = CellExplorer(cell, explorer, specification, retryable, now, Limits())
             explorer.start(schedule.contest)
             return _replay(schedule, judge, times)
+    except (ControlLost, psycopg.OperationalError) as lost:
+        with suppress(Exception):
+            arenas.close()
+        raise ServerError(f"the server went away in the middle of the replay: {one_line(lost)}") from lost
     finally:
         arenas.close()
 
@@ -82,7 +92,7 @@ def _replay(schedule: Schedule, judge: CellExplorer, times: int) -> Replayed:
     for _ in range(times):
         try:
             outcome, before, recorder, trial = _once(schedule, judge)
-        except Departure as departure:
+        except (Departure, Uncontrolled, OutOfTime) as departure:
             departures.append(str(departure))
             continue
         if first is None:
