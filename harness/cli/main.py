@@ -105,3 +105,6 @@ def main() -> None:
 main.add_command(listing)
 main.add_command(explore)
 main.add_command(replay)
+
+if __name__ == "__main__":
+    main()
