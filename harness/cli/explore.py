@@ -128,15 +128,23 @@ def run(
         started = _start(stack, specs, out)
         selections = select(patterns, options, [server.id for server in started])
         heard = Heard(selections)
-        interrupted = False
+        broken: BaseException | None = None
         try:
             with progress(aside) as listener:
                 report = campaign.explore(selections, started, options, heard.along_with(listener))
-        except KeyboardInterrupt:
-            report, interrupted = heard.report(started, options), True
+        except (KeyboardInterrupt, Exception) as error:  # what was found so far is told all the same
+            if not heard.results and isinstance(error, Exception):
+                raise
+            report, broken = heard.report(started, options, why(error)), error
     tell(report, outputs.witnesses, out)
     write(report, selections, outputs)
-    return INTERRUPTED if interrupted else exit_code(report.cells)
+    if isinstance(broken, Exception):
+        raise broken
+    return INTERRUPTED if broken else exit_code(report.cells)
+
+
+def why(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "ended by an error, told below"
 
 
 def _load(patterns: Sequence[str]) -> None:
@@ -162,7 +170,7 @@ def _start(stack: ExitStack, specs: Sequence[str], out: Console) -> list[Server]
 
 @dataclass
 class Heard:
-    """What is known so far: the report of a run that is interrupted."""
+    """What is known so far: the report of a run that comes to no end of its own."""
 
     selections: Sequence[Selection]
     results: list[CellResult] = field(default_factory=list)
@@ -176,11 +184,11 @@ class Heard:
 
         return hear
 
-    def report(self, started: Sequence[Server], options: Options) -> Report:
+    def report(self, started: Sequence[Server], options: Options, why: str) -> Report:
         cells = [cell for selection in self.selections for cell in selection.cells]
         order = {cell: number for number, cell in enumerate(cells)}
         results = sorted(self.results, key=lambda result: order[result.cell])
-        warning = f"interrupted: {len(results)} of {len(cells)} cells were explored"
+        warning = f"{why}: {len(results)} of {len(cells)} cells were explored"
         return Report(tuple(results), tuple(started), options, (warning,), (), time.monotonic() - self.began)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.campaign.campaign import Options
+from harness.campaign.campaign import Listener, Selection
 from harness.cli import explore, replay
 from harness.cli.main import main
-from harness.model.verdict import Verdict
+from harness.model.verdict import CellResult, Verdict
 from harness.reports.json_report import harness_version
 from harness.servers.server import Server
 from tests.reports.made import DUPLICATE, SERVER, result
@@ -52,18 +52,27 @@ def test_two_servers_of_one_version_could_not_be_told_apart(monkeypatch: pytest.
     )
 
 
-def test_an_interrupt_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "warning: interrupted: 1 of 6 cells were explored\n1 cell: 1 unsafe;"),
+        (KeyError("oops"), 2, "warning: ended by an error, told below: 1 of 6 cells were explored\n1 cell: 1 unsafe;"),
+    ],
+)
+def test_what_was_found_is_told_whatever_happens_then(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(SERVER, monkeypatch)
 
-    def interrupted(selections: object, servers: object, options: Options, listen: object) -> None:
-        cell = selections[0].cells[1]  # type: ignore[index]
-        listen(result("A none new rc", UNSAFE, DUPLICATE, as_expected=False).__class__(cell, UNSAFE, "seen"))  # type: ignore[operator]
-        raise KeyboardInterrupt
+    def ended(selections: list[Selection], servers: object, options: object, listen: Listener) -> None:
+        listen(CellResult(selections[0].cells[1], UNSAFE, "seen"))
+        raise error
 
-    monkeypatch.setattr(explore.campaign, "explore", interrupted)
+    monkeypatch.setattr(explore.campaign, "explore", ended)
     made = CliRunner().invoke(main, ["explore", ITEMS])
-    assert made.exit_code == 130
-    assert "warning: interrupted: 1 of 6 cells were explored\n1 cell: 1 unsafe;" in made.output
+    assert made.exit_code == code
+    assert said in made.output
+    assert ("internal error" in made.output) == (code == 2)
 
 
 # With a server.
