@@ -18,6 +18,7 @@ from harness.scenario.errors import ScenarioError, listed
 from harness.scenario.expectations import expected, is_as_expected, stale_rules
 from harness.scenario.language import Scenario
 from harness.servers.server import Server
+from harness.sessions.hub import trial_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,7 @@ def explore(
 ) -> Report:
     """Explore every selected cell, on as many workers as there are CPUs."""
     began = time.monotonic()
+    trial_seconds()  # a value that is none is told now, and once
     deadline = None if options.budget_s is None else time.time() + options.budget_s
     jobs = list(jobs_of(selections, servers, options, deadline))
     total = sum(len(job.cells) for job in jobs)

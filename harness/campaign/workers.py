@@ -49,8 +49,6 @@ class _Worker:
             self.pipe.send(job)
 
     def stop(self) -> None:
-        if self.job is not None:
-            self.process.terminate()
         with suppress(OSError):
             self.pipe.send(None)
         self.process.join(_GOES_BY_ITSELF_S)
@@ -176,17 +174,18 @@ class _ToldToEnd(BaseException):
 
 def _work(pipe: Connection, cpu: int | None) -> None:
     def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise _ToldToEnd
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it tells us to end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     arenas = Arenas(cpu)
     with suppress(_ToldToEnd, EOFError, OSError):  # the latter two: the parent is gone
         try:
+            signal.signal(signal.SIGTERM, end)
             while (job := pipe.recv()) is not None:
                 _run(job, arenas, pipe)
         finally:
@@ -204,6 +203,10 @@ def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
             message = error
         except Exception as error:
             message = WorkerFailed(f"{error!r}\n{traceback.format_exc()}")
+        except _ToldToEnd:
+            raise
+        except BaseException:  # of the code under test: KeyboardInterrupt, GeneratorExit
+            os._exit(1)
         pipe.send(message)
         if message is None or isinstance(message, Exception):
             return

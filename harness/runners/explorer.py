@@ -260,7 +260,7 @@ class Explorer:
                 door = pool_of(ref) if wants_pool(body) else connection_of(ref, session)
                 try:
                     answer: Answer = Ok(body(door, **arguments))
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     answer = _answer_to(error, refusals)
                 if isinstance(door, GatedConnection):
                     answer = _left_open(door, answer)
@@ -310,7 +310,7 @@ def _before(ended: Ended) -> frozenset[tuple[OpRef, OpRef]]:
     )
 
 
-def _answer_to(error: Exception, refusals: Sequence[type[BaseException] | str]) -> Answer:
+def _answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
     state = getattr(error, "sqlstate", None)
     for refusal in refusals:
         if (isinstance(refusal, str) and refusal == state) or (

@@ -350,6 +350,9 @@ class Hub:
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
+            for session in self.sessions:
+                if session.out_of_time is not None:  # it took all the time there was, and went on nevertheless
+                    raise session.out_of_time
             raise OutOfTime(f"no answer within {self.steering.deadline_s:g} s: {self._standing()}")
 
     # ---- settling -------------------------------------------------------------------------------------------------
