@@ -15,7 +15,7 @@ from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.schedule import Schedule
 from harness.reports.differences import told
-from harness.reports.witness import interleaving
+from harness.reports.witness import interleaving, named
 from harness.scenario.discovery import find
 from harness.scenario.language import Scenario
 from harness.scenario.parameters import Key, Tried
@@ -91,7 +91,7 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
     if server.id != schedule.cell.server:
         lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
     if replayed.outcome is not None:
-        lines.append(interleaving(replayed.trace, len(schedule.contest.sessions)))
+        lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))
         lines += told(schedule.contest, replayed.outcome)
         violation = replayed.violation
         lines.append(

@@ -1,5 +1,6 @@
 """Outcomes side by side: the answers and rows in which they differ, and nothing else."""
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -51,6 +52,11 @@ def _answers(contest: Contest, outcome: Outcome, refs: Sequence[OpRef]) -> str:
     return ", ".join(f"{_who(contest, ref)} {_told(outcome, ref)}" for ref in refs)
 
 
+def is_made_name(text: str) -> bool:
+    """Whether it stands for a value that the server made: `id#1`, `<now>`."""
+    return re.fullmatch(r"\w+#\d+|<now[^>]*>", text) is not None
+
+
 def _who(contest: Contest, ref: OpRef) -> str:
     alone = len(contest.sessions[ref.session]) == 1
     return f"s{ref.session + 1}" if alone else f"s{ref.session + 1}'s call {ref.position + 1}"
@@ -61,6 +67,8 @@ def _told(outcome: Outcome, ref: OpRef) -> str:
     match answer:
         case None:
             return "without effect"  # it failed, and is left out of the order
+        case Ok(str(name)) if is_made_name(name):
+            return f"-> {name}"
         case Ok() | Failed() | Crashed():
             return f"-> {answer}"
     return f"-> ({answer})"

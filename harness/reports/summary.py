@@ -95,22 +95,24 @@ def totals(report: Report) -> str:
 
 
 def unexpected_lines(results: Iterable[CellResult]) -> list[str]:
-    """What is worse than expected, told once for all cells of a strategy of which the same is to be said."""
-    alike: dict[tuple[str, str, str, str], list[CellResult]] = {}
+    """What is worse than expected, told once for all cells of a strategy of which the same is to be said.
+
+    What could not be judged is told once for each scenario and reason: out of time, it may be hundreds of cells.
+    """
+    alike: dict[tuple[str, ...], list[CellResult]] = {}
     for result in results:
         if not result.as_expected:
-            kinds = ", ".join(dict.fromkeys(finding.violation.name for finding in result.findings))
-            found = f"{result.verdict} {kinds}" if kinds else f"{result.verdict}, {result.reason}"
-            key = (result.cell.scenario, result.cell.strategy, found, result.expected)
-            alike.setdefault(key, []).append(result)
-    return [
-        f"{_unexpected(together[0])}: {_where(together)}: {found} (expected {expected})"
-        for (_, _, found, expected), together in alike.items()
-    ]
+            alike.setdefault((result.cell.scenario, *_said(result)), []).append(result)
+    return [f"{head}: {_where(together)}: {found}" for (_, _, head, found), together in alike.items()]
 
 
-def _unexpected(result: CellResult) -> str:
-    return "not judged" if result.verdict is Verdict.UNKNOWN else "worse than expected"
+def _said(result: CellResult) -> tuple[str, str, str]:
+    """The strategy that it is said of, a heading, and what was found."""
+    if result.verdict is Verdict.UNKNOWN:
+        return "", "not judged", result.reason
+    kinds = ", ".join(dict.fromkeys(finding.violation.name for finding in result.findings))
+    found = f"{result.verdict} {kinds}" if kinds else f"{result.verdict}, {result.reason}"
+    return result.cell.strategy, "worse than expected", f"{found} (expected {result.expected})"
 
 
 def _where(results: Sequence[CellResult]) -> str:

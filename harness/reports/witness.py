@@ -3,16 +3,21 @@
 Waits are written as PostgreSQL's isolation tester writes them.
 """
 
+import re
 import shlex
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.model.codec import CodecError, encode
+from harness.model.contest import OpRef
+from harness.model.outcome import Ok, Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
 from harness.model.verdict import Finding
-from harness.reports.differences import expected_and_found
+from harness.reports.differences import expected_and_found, is_made_name
 from harness.scenario.discovery import shipped
 
 WIDTH = 100
@@ -33,7 +38,7 @@ def witness(finding: Finding, source: str = "") -> str:
             ),
             "",
             f"start state '{finding.contest.state}', {finding.contest.pattern}",
-            interleaving(finding.trace, len(finding.contest.sessions)),
+            interleaving(named(finding.trace, finding.found), len(finding.contest.sessions)),
             "",
             *expected_and_found(finding),
             how_sure(finding),
@@ -145,6 +150,35 @@ def _without_idle_gates(trace: Trace) -> Iterable[Event]:
             yield event
     if held is not None:
         yield held
+
+
+# Names.
+
+
+def named(trace: Trace, found: Outcome) -> Trace:
+    """The trace with the ids that clients were told by their names, as rows and answers below the table have them."""
+    names = dict(_names(trace, found))
+    if not names:
+        return trace
+    made = re.compile(r"(?<![\w.-])(?:" + "|".join(map(re.escape, names)) + r")(?![\w.-])")
+
+    def rename(text: str) -> str:
+        return made.sub(lambda match: names[match[0]], text)
+
+    return tuple(replace(event, statement=rename(event.statement), result=rename(event.result)) for event in trace)
+
+
+def _names(trace: Trace, found: Outcome) -> Iterable[tuple[str, str]]:
+    """What each client was told, raw, and its name. The answers of one session come in the order of its calls."""
+    position: Counter[int] = Counter()
+    for event in trace:
+        if event.happening is Happening.ANSWERED:
+            answer = found.told.get(OpRef(event.session, position[event.session]))
+            position[event.session] += 1
+            if isinstance(answer, Ok) and isinstance(answer.value, str) and is_made_name(answer.value):
+                raw = re.fullmatch(r"(\d{4,})|(?:UUID\()?'([0-9a-f-]{36})'\)?", event.result)
+                if raw:
+                    yield raw[1] or raw[2], answer.value
 
 
 # Text in cells.

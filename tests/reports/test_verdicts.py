@@ -165,10 +165,11 @@ def test_what_is_worse_than_expected_is_told_once_for_cells_alike() -> None:
         result("Naive full new rc", UNSAFE, TWICE, expected="safe", as_expected=False),
         result("Naive full old rc", UNSAFE, TWICE, expected="safe", as_expected=False),
         result("Naive none new rc", UNKNOWN, expected="safe", as_expected=False, reason="never contended"),
+        result("Fixed full new rc", UNKNOWN, expected="safe", as_expected=False, reason="never contended"),
         result("Fixed none new rc", UNSAFE, NO_ARBITER, expected="unsafe('42P10')"),
     ]
     assert unexpected_lines(results) == [
         "worse than expected: items::Naive[full,new,read_committed,pg18] and 1 other cell: "
         "unsafe 23505 (expected safe)",
-        "not judged: items::Naive[none,new,read_committed,pg18]: unknown, never contended (expected safe)",
+        "not judged: items::Naive[none,new,read_committed,pg18] and 1 other cell: never contended",
     ]

@@ -119,6 +119,19 @@ def test_an_argument_without_a_written_form_costs_the_line_only() -> None:
     assert "cannot be written as a schedule line: argument 1j of type complex" in text
 
 
+def test_ids_that_the_server_made_have_one_name_everywhere() -> None:
+    trace = (
+        Event(0, 0, SENT, "INSERT INTO item VALUES (%s) RETURNING id  -- 1000001x", "INSERT 0 1: (1000001)"),
+        Event(0, 0, ANSWERED, "put(key='a', amount=1)", "1000001"),
+        Event(1, 1, SENT, "DELETE FROM item WHERE id = %s  -- 1000001", "DELETE 1"),
+        Event(1, 1, ANSWERED, "put(key='a', amount=2)", "12"),
+    )
+    text = witness(replace(finding(), trace=trace, found=outcome(1, told=(Ok("id#1"), Ok(12)))))
+    assert "=> INSERT 0 1: (id#1)" in text and "put(key='a', amount=1) -> id#1" in text
+    assert "-- id#1 " in text and "1000001x" in text
+    assert "s1 -> id#1, s2 -> 12" in text
+
+
 # Differences.
 
 
