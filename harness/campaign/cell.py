@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from harness.model.cell import Cell
@@ -13,12 +14,15 @@ from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
 from harness.runners.recorder import Recorder
+from harness.runners.reduction import Reduction
 from harness.schedulers.preemptions import Preemptions
-from harness.schedulers.protocol import Departure
+from harness.schedulers.protocol import Departure, Pruned
 from harness.schedulers.replay import Replay
+from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
 
 CONFIRMATIONS = 3
+PREEMPTIONS = 2  # most races need no more
 
 
 class Undecided(Exception):
@@ -35,7 +39,9 @@ class Limits:
 class _Tally:
     """What the contests of a cell have come to so far."""
 
-    orders: int = 0
+    orders: int = 0  # different ones, run to their end
+    classes: int = 0
+    pruned: int = 0
     contests: int = 0
     skipped: int = 0
     not_explored: int = 0
@@ -45,6 +51,34 @@ class _Tally:
     retried: bool = False
     gates: set[str] = field(default_factory=set)
     findings: dict[str, Finding] = field(default_factory=dict)
+    reduced: bool = False
+    irreducible: set[str] = field(default_factory=set)  # why some contests were explored order by order
+
+    def reduction(self, unknown: int) -> str:
+        parts = ["table-level sleep sets" if self.reduced else "none"]
+        if unknown:
+            parts.append(f"{unknown} statements conflict with everything")
+        reasons = sorted(self.irreducible)
+        if reasons and not self.reduced:
+            return f"none: {'; '.join(reasons)}"
+        return "; ".join([*parts, *(f"not where {reason}" for reason in reasons)])
+
+
+@dataclass
+class _Search:
+    """One contest, explored in one way after the other."""
+
+    contest: Contest
+    common_key: bool
+    left: int  # trials
+    classes: int | None = None  # None: it is not known which orders are equivalent
+    pruned: int = 0
+    orders: set[tuple[int, ...]] = field(default_factory=set)
+    judged: set[tuple[int, frozenset[tuple[OpRef, OpRef]]]] = field(default_factory=set)
+
+
+class _Spent(Exception):
+    """As many trials of a contest as are allowed were run."""
 
 
 class CellExplorer:
@@ -72,7 +106,9 @@ class CellExplorer:
         tally = self.tally
         coverage = Coverage(
             orders=tally.orders,
-            classes=tally.orders,
+            classes=tally.classes,
+            pruned=tally.pruned,
+            reduction=tally.reduction(len(self.explorer.texts.unknown) if tally.reduced else 0),
             not_explored=tally.not_explored,
             exhaustive=tally.exhaustive and not tally.not_explored and tally.contests > 0,
             granularity="gates" if tally.gates else "statements",
@@ -183,37 +219,71 @@ class CellExplorer:
     # ---- interleaved ----------------------------------------------------------------------------------------------
 
     def _interleaved(self, contest: Contest, gated: bool) -> None:
+        """First to find, with few preemptions, so that the first failure is short; then to certify."""
         explorer, tally = self.explorer, self.tally
         explorer.arena.gated = gated
         tally.contests += 1
-        scheduler = Preemptions()
-        judged: dict[tuple[int, frozenset[tuple[OpRef, OpRef]]], bool] = {}
-        common = _common_key(contest, explorer)
+        search = _Search(contest, _common_key(contest, explorer), self.limits.orders_max)
+        few = Preemptions(bound=PREEMPTIONS)
         try:
-            for _ in range(self.limits.orders_max):
-                if not scheduler.new_trial():
-                    return
-                if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
-                    raise Undecided("the budget was spent before every contest was explored")
-                try:
-                    trial = explorer.run(contest, scheduler)
-                except OrderLost:
-                    tally.not_explored += 1
-                    continue
-                tally.orders += 1
-                tally.gates.update(trial.ended.gates)
-                tally.met = tally.met or trial.ended.waits > 0
-                if common and not tally.overlapped:
-                    tally.overlapped = _overlapped(contest, trial.before)
-                key = (id(trial.seen), trial.before)
-                if trial.ended.hang is None and key in judged:
-                    continue
-                judged[key] = True
-                if self._condemned(contest, trial):
-                    return
+            if not self._condemns(search, few) and few.cut_off:
+                self._certify(search)
+        except _Spent:
             tally.exhaustive = False
         finally:
+            tally.orders += len(search.orders)
+            tally.classes += len(search.orders) if search.classes is None else search.classes
+            tally.pruned += search.pruned
             explorer.arena.gated = False
+
+    def _certify(self, search: _Search) -> None:
+        """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent."""
+        explorer, contest = self.explorer, search.contest
+        reduction = Reduction(
+            explorer.texts, explorer.isolation, len(contest.sessions), shared_pool=explorer.shares_pool
+        )
+        try:
+            for scheduler, tracker in reduction.learning():
+                with suppress(Uncontrolled):  # every statement is a transaction of its own here: code may stumble
+                    explorer.run(contest, scheduler, tracker=tracker)
+            if not self._condemns(search, reduction):
+                search.classes, search.pruned = reduction.classes, reduction.pruned
+                self.tally.reduced = True
+        except Irreducible as why:
+            self.tally.irreducible.add(str(why))
+            self._condemns(search, Preemptions())
+
+    def _condemns(self, search: _Search, scheduler: Preemptions | Reduction) -> bool:
+        """Run what the scheduler proposes until it has no more (False), or a trial is a violation (True)."""
+        explorer, tally, contest = self.explorer, self.tally, search.contest
+        while scheduler.new_trial():
+            if not search.left:
+                raise _Spent
+            if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
+                raise Undecided("the budget was spent before every contest was explored")
+            tracker = scheduler.tracker if isinstance(scheduler, Reduction) else None
+            search.left -= 1
+            try:
+                trial = explorer.run(contest, scheduler, tracker=tracker)
+            except Pruned:
+                continue
+            except OrderLost:
+                tally.not_explored += 1
+                continue
+            if tracker is not None and explorer.remembers:
+                raise Irreducible("the sessions share a process object")
+            search.orders.add(tuple(chosen for chosen, _, _ in trial.ended.choices))
+            tally.gates.update(trial.ended.gates)
+            tally.met = tally.met or trial.ended.waits > 0
+            if search.common_key and not tally.overlapped:
+                tally.overlapped = _overlapped(contest, trial.before)
+            key = (id(trial.seen), trial.before)
+            if trial.ended.hang is None and key in search.judged:
+                continue
+            search.judged.add(key)
+            if self._condemned(contest, trial):
+                return True
+        return False
 
     def _condemned(self, contest: Contest, trial: Trial) -> bool:
         violation = self.judge(contest, trial.seen.outcome, trial.before, trial)

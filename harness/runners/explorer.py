@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, seed_bytes
 from harness.sessions.connection import GatedConnection
+from harness.sessions.footprints import Texts
 from harness.sessions.hub import Ended, Hub, Steering, Tracker
 from harness.sessions.session import Operation, Session
 
@@ -92,6 +94,7 @@ class Explorer:
         self._serial: dict[tuple[Contest, Order], Seen] = {}
         self._starts: dict[Contest, Seen] = {}
         self._by_outcome: dict[Outcome, Seen] = {}
+        self._processes: Sequence[Mapping[str, Body]] = ()  # of the last trial
         self.aged = False
         self.gates_met: set[str] = set()
 
@@ -205,6 +208,26 @@ class Explorer:
         Hub(self.arena.control, self.steering, self.arena.owners).run([[calls(ref) for ref in again]], _Alone())
         return answers
 
+    # ---- what sessions have in common besides the server ------------------------------------------------------------
+
+    @cached_property
+    def texts(self) -> Texts:
+        """What the statements of this strategy are known to touch."""
+        return Texts(self.arena.control)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether sessions of the last trial shared a process object that remembers something."""
+        return self._one_process and any(_has_state(getattr(b, "__self__", None)) for b in self._processes[0].values())
+
+    @property
+    def shares_pool(self) -> bool:
+        return self._one_process and any(wants_pool(body) for body in self._processes[0].values())
+
+    @property
+    def _one_process(self) -> bool:
+        return len({id(process) for process in self._processes}) < len(self._processes)
+
     # ---- what a trial is made of ----------------------------------------------------------------------------------
 
     def prepare(self, contest: Contest, *, truncate: bool = False) -> None:
@@ -231,7 +254,7 @@ class Explorer:
         self, contest: Contest, answers: dict[OpRef, Answer], recorder: Recorder | None
     ) -> Callable[[OpRef], Operation]:
         """How to make the calls of one trial: its processes, pools and connections are new."""
-        bodies = self._bodies(len(contest.sessions))
+        bodies = self._processes = self._bodies(len(contest.sessions))
         connections: dict[int, GatedConnection] = {}
         pools: dict[int, Any] = {}
         arena, autocommit = self.arena, self._autocommit
@@ -289,6 +312,10 @@ class Explorer:
         if key is not None:
             self._seen[key] = seen
         return seen
+
+
+def _has_state(process: object) -> bool:
+    return bool(getattr(process, "__dict__", None)) or any("__slots__" in vars(c) for c in type(process).__mro__[:-1])
 
 
 class _Alone:

@@ -82,6 +82,7 @@ class Irreducible(RuntimeError):
 
 _QUOTED = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
 _LEARNABLE = re.compile(r"[\s(]*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|VALUES|TABLE|LOCK|TRUNCATE|DO)\b", re.I)
+_LOCK = re.compile(r"\s*LOCK\b", re.I)
 _DO = re.compile(r"\s*DO\b", re.I)
 _CLOCK = re.compile(
     r"\b(now|current_(timestamp|time|date)|local(time|timestamp)|\w+_timestamp|timeofday|uuidv7)\b", re.I
@@ -352,7 +353,7 @@ class Tracker:
         elif statement.kind is Kind.STATEMENT:
             if self._snapshots and not transaction.snapshot:
                 self._step.snapshot = True
-                transaction.snapshot = statement.text.lstrip()[:4].upper() != "LOCK"  # which takes none
+                transaction.snapshot = not _LOCK.match(statement.text)  # which takes none
             if idle and session.autonomous and self._may_wrap(session, statement):
                 connection.pgconn.exec_(b"BEGIN")
                 transaction.wrapped = True
@@ -368,6 +369,7 @@ class Tracker:
     def _may_wrap(self, session: Session, statement: Statement) -> bool:
         return (
             not self.texts.deferrable
+            and not _LOCK.match(statement.text)  # an error outside a transaction
             and getattr(session.generator, "__name__", "") == "_execute_gen"
             and session.connection._pipeline is None
             and self.texts.wanted(statement.text)

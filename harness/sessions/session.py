@@ -52,7 +52,7 @@ class Session(greenlet.greenlet):
         self.gate_key = 0
         self.autonomous = False  # the command in flight is a transaction of its own
         self.blockers: frozenset[int] = frozenset()  # backend pids
-        self.waits_since = 0  # completion count when the wait began: who waits longest wakes first
+        self.waits_since = 0  # waits before this one: who waits longest wakes first
         self.stopped = False
         self.draining = False
         self.refused = 0  # commands of a session that would not end
