@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from harness.campaign.cell import CellExplorer, Limits
 from harness.generators.contests import contests
@@ -52,6 +53,7 @@ class Arenas:
 
     def __init__(self, cpu: int | None) -> None:
         self._cpu = cpu
+        self.opening = False  # in the middle of making a database
         self._open: dict[tuple[str, str, str], tuple[Arena, ExitStack]] = {}
 
     def get(self, server: Server, scenario: Scenario, layout: str) -> Arena:
@@ -61,7 +63,11 @@ class Arenas:
                 self._close(old)
             stack = ExitStack()
             try:
-                database = stack.enter_context(own_database(server, label=f"{scenario.name} {layout}"))
+                self.opening = True
+                try:
+                    database = stack.enter_context(own_database(server, label=f"{scenario.name} {layout}"))
+                finally:
+                    self.opening = False
                 arena = self._build(server, database, scenario, layout)
                 stack.callback(arena.close)
             except BaseException:
@@ -75,7 +81,7 @@ class Arenas:
         ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
         ddl += [scenario.tables, scenario.layouts[layout]]
         try:
-            return Arena(
+            arena = Arena(
                 server,
                 database,
                 [statement for statement in ddl if statement.strip()],
@@ -86,6 +92,12 @@ class Arenas:
             )
         except SqlRefused as refused:
             raise _refused(scenario, f"layout {layout}", refused) from refused
+        try:
+            _check_settings(scenario, arena)
+        except BaseException:
+            arena.close()
+            raise
+        return arena
 
     def _close(self, key: tuple[str, str, str]) -> None:
         _, stack = self._open.pop(key)
@@ -192,6 +204,17 @@ def _explore(
         raise _refused(scenario, "identity, observe or invariants", refused) from refused
     except ResetFailed as error:
         raise ScenarioError(f"scenario {scenario.name}, layout {job.layout}: {error}", *scenario.place) from error
+
+
+def _check_settings(scenario: Scenario, arena: Arena) -> None:
+    """Sessions get them when they connect; a connection that fails would not say that it is for these."""
+    for name, value in scenario.settings.items():
+        pair = sql.SQL(", ").join((sql.Literal(name), sql.Literal(value))).as_string(None)
+        try:
+            arena.control.run(f"SELECT set_config({pair}, true)")
+        except SqlRefused as refused:
+            if refused.sqlstate != "55P02":  # cannot be changed later: only a connection can tell
+                raise _refused(scenario, f"settings {name}={value!r}", refused) from refused
 
 
 def _refused(scenario: Scenario, part: str, refused: SqlRefused) -> ScenarioError:
