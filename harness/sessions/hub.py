@@ -365,10 +365,10 @@ class Hub:
             by_fd = {s.connection.pgconn.socket: s for s in pending}
             control.ask_blockers([s.connection.pid for s in pending])
             answer = None
-            while answer is None:
+            while answer is None:  # the time is looked at afterwards: giving up needs the connection, too
                 select([control.fd], (), (), 1)
-                self._check_time()
                 answer = control.read_blockers()
+            self._check_time()
             # Not before the answer is in: a session that goes on may be late, and then the server is asked about it.
             for fd in select(list(by_fd), (), (), 0)[0]:
                 self._pump(by_fd[fd])
