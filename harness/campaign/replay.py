@@ -1,6 +1,6 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from harness.runners.recorder import Recorder
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
+from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
@@ -56,11 +57,11 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         raise ScenarioError(f"no scenario {cell.scenario} in {source}")
     strategy = next((s for s in scenario.strategies if s.name == cell.strategy), None)
     if strategy is None:
-        raise ScenarioError(
-            known_ones("strategy", cell.strategy, [s.name for s in scenario.strategies]), *scenario.place
-        )
+        raise _gone(scenario, "strategy", cell.strategy, "strategies", [s.name for s in scenario.strategies])
     if cell.layout not in scenario.layouts:
-        raise ScenarioError(known_ones("layout", cell.layout, scenario.layouts), *scenario.place)
+        raise _gone(scenario, "layout", cell.layout, "layouts", scenario.layouts)
+    if cell.state not in scenario.states:
+        raise _gone(scenario, "state", cell.state, "states", scenario.states)
     now = digest(scenario, cell.layout)
     if now != schedule.digest:
         raise ReplayError(
@@ -81,6 +82,12 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         raise ServerError(f"the server went away in the middle of the replay: {one_line(lost)}") from lost
     finally:
         arenas.close()
+
+
+def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[str]) -> ScenarioError:
+    return ScenarioError(
+        f"scenario {scenario.name} has no {what} {name!r} any more{known_ones(whats, name, known)}", *scenario.place
+    )
 
 
 def _replay(schedule: Schedule, judge: CellExplorer, times: int) -> Replayed:
