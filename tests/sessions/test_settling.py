@@ -12,7 +12,7 @@ from harness.servers.server import Server
 from harness.sessions.arena import Arena
 from harness.sessions.connection import GatedConnection
 from harness.sessions.control import ControlLost
-from harness.sessions.hub import Ended, OutOfTime, Steering, Uncontrolled
+from harness.sessions.hub import Ended, Hub, OutOfTime, Steering, Uncontrolled
 from harness.sessions.session import Operation, Session
 from tests.sessions.trials import (
     KEYED,
@@ -91,6 +91,29 @@ def test_a_stranger_who_holds_the_lock_is_waited_for_until_the_deadline(
             alone(made, script("SELECT pg_advisory_xact_lock(1)"), steering=Steering(deadline_s=0.2))
         # A trial that is given up leaves nothing behind.
         assert alone(made, script("SELECT count(*) FROM t")).told == ([(0,)],)
+
+
+def test_wherever_the_deadline_strikes_the_next_trial_starts_clean(
+    arena: MakeArena, server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = arena(KEYED)
+    check_time, asked = Hub._check_time, 0
+
+    def strikes(hub: Hub) -> None:
+        nonlocal asked
+        asked -= 1
+        hub.deadline = hub.deadline if asked else 0.0
+        check_time(hub)
+
+    monkeypatch.setattr(Hub, "_check_time", strikes)
+    with psycopg.connect(server.dsn(database), autocommit=True) as stranger:
+        stranger.execute("SELECT pg_advisory_lock(1)")
+        for number in range(1, 9):
+            asked = number
+            with pytest.raises(OutOfTime):
+                alone(made, script("SELECT pg_advisory_xact_lock(1)"))
+            asked = 0
+            assert alone(made, script("SELECT count(*) FROM t")).told == ([(0,)],)
 
 
 def test_the_harness_losing_its_own_connection_is_not_the_session_s_error(arena: MakeArena, server: Server) -> None:
