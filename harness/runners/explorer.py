@@ -91,6 +91,7 @@ class Explorer:
         self._canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
         self._seeds: dict[Contest, bytes] = {}
         self._seen: dict[Any, Seen] = {}
+        self._pooled: dict[str, bool] = {}
         self._serial: dict[tuple[Contest, Order], Seen] = {}
         self._starts: dict[Contest, Seen] = {}
         self._by_outcome: dict[Outcome, Seen] = {}
@@ -186,7 +187,7 @@ class Explorer:
     ) -> Seen:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
-        calls = self._calls(contest, answers, recorder)
+        calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
         hub = Hub(arena.control, self.steering, arena.owners, recorder)
@@ -251,7 +252,7 @@ class Explorer:
             return self.arena.freeze()
 
     def _calls(
-        self, contest: Contest, answers: dict[OpRef, Answer], recorder: Recorder | None
+        self, contest: Contest, answers: dict[OpRef, Answer], recorder: Recorder | None, *, alone: bool = False
     ) -> Callable[[OpRef], Operation]:
         """How to make the calls of one trial: its processes, pools and connections are new."""
         bodies = self._processes = self._bodies(len(contest.sessions))
@@ -278,9 +279,9 @@ class Explorer:
 
             def operation(session: Session) -> None:
                 session.operation, session.random, session.clock = ref, None, 0.0
-                if recorder:
+                if recorder and alone:
                     recorder.column = ref.session
-                door = pool_of(ref) if wants_pool(body) else connection_of(ref, session)
+                door = pool_of(ref) if self._wants_pool(made.operation, body) else connection_of(ref, session)
                 try:
                     answer: Answer = Ok(body(door, **arguments))
                 except (Exception, SystemExit) as error:
@@ -295,6 +296,12 @@ class Explorer:
             return operation
 
         return call
+
+    def _wants_pool(self, operation: str, body: Body) -> bool:
+        # The bodies of an operation are the same code in every trial, and asking costs as much as a round trip.
+        if operation not in self._pooled:
+            self._pooled[operation] = wants_pool(body)
+        return self._pooled[operation]
 
     def _see(self, contest: Contest, answers: Mapping[OpRef, Answer]) -> Seen:
         reading = self.arena.finish()

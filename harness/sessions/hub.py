@@ -585,6 +585,7 @@ class Hub:
                 s.forsake()
                 s.connection.pgconn.finish()
 
+
 GATE_KEYS = (1163416881, 1163416882)
 """First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
 
