@@ -1,4 +1,4 @@
-"""A cell is what gets a verdict: scenario x strategy x layout x state x isolation x server; and its one canonical id."""
+"""A cell is what gets a verdict: scenario x strategy x layout x state x isolation x server; and its canonical id."""
 
 import re
 from dataclasses import dataclass
