@@ -194,6 +194,7 @@ def _work(pipe: Connection, cpu: int | None) -> None:
             while (job := pipe.recv()) is not None:
                 _run(job, arenas, pipe)
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending
             with suppress(Exception):
                 arenas.close()
 
