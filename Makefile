@@ -15,9 +15,11 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# A minute's worth: one isolation level, and of large contests the orders with the fewest preemptions.
 demo: .venv/installed  ## the five incidents explored at READ COMMITTED: verdicts, and the worst witness of each
-	$(BIN)/harness explore --isolation read_committed --witnesses worst-per-scenario \
+	$(BIN)/harness explore --isolation read_committed --orders 60 --witnesses worst-per-scenario \
 	  purchases oauth_installations waba_accounts qbo_tokens platform_connections
+	@echo "the rest, every order at every isolation level: .venv/bin/harness explore"
 
 test: .venv/installed  ## every test; those that find no server are skipped with the reason
 	$(BIN)/python -m pytest -n $(WORKERS) -q

@@ -66,6 +66,14 @@ class Outputs:
 @click.option(
     "--budget", type=duration, metavar="TIME", help="Time for everything together: 30s, 2m. What is left is unknown."
 )
+@click.option(
+    "--orders",
+    type=click.IntRange(1),
+    metavar="N",
+    default=4000,
+    show_default=True,
+    help="Of one contest at most, those with few preemptions first. Beyond it a cell is not exhaustive.",
+)
 @click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is chosen at random.")
 @click.option("--no-gates", is_flag=True, help="Switch sessions between statements only, never inside them.")
 @click.option(
@@ -94,6 +102,7 @@ def explore(
     states: tuple[str, ...],
     sessions: int,
     budget: float | None,
+    orders: int,
     seed: int,
     no_gates: bool,
     workers: int | None,
@@ -108,6 +117,7 @@ def explore(
     options = Options(
         sessions=sessions,
         budget_s=budget,
+        orders_max=orders,
         seed=seed,
         gates=not no_gates,
         workers=workers,
