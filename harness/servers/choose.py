@@ -68,7 +68,9 @@ def parse_spec(spec: str) -> Spec:
 
 def shown(text: str) -> str:
     # A mistyped scheme must not put a password into a message.
-    return re.sub(r"^([^:/@]*(?::/*|//+)).*@", r"\1...@", re.sub(r"password=[^\s&]+", "password=...", text), flags=re.DOTALL)
+    return re.sub(
+        r"^([^:/@]*(?::/*|//+)).*@", r"\1...@", re.sub(r"password=[^\s&]+", "password=...", text), flags=re.DOTALL
+    )
 
 
 def guess(kind: str, detail: str) -> str:
