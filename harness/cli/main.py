@@ -79,7 +79,7 @@ def _hint(error: click.ClickException) -> str:
 def _lower(message: str) -> str:
     """Click's sentences in the style of ours: `No such option: --x.` -> `no such option: --x`."""
     text = " ".join(message.split())
-    text = re.sub(r"\.? Did you mean (.*)\?$", r" (did you mean \1?)", text)
+    text = re.sub(r"\.? \(?Did you mean (?:one of: )?(.*?)\?\)?$", r" (did you mean \1?)", text)
     text = text if text.endswith("..") else text.removesuffix(".")
     return text[:1].lower() + text[1:] if text[:2] != text[:2].upper() else text
 

@@ -68,9 +68,9 @@ def test_usage_is_3(words: str, message: str) -> None:
 
 
 def test_an_option_that_does_not_exist_is_usage_too() -> None:
-    result = run("explore", "--workerss")
+    result = run("explore", "--isolatoin")
     assert result.exit_code == 3
-    assert re.fullmatch(r"error: no such option:? '?--workerss'? \(did you mean '?--workers'?\?\); .*\n", result.output)
+    assert re.fullmatch(r"error: no such option:? '?--isolatoin'? \(did you mean '?--isolation'?\?\); .*\n", result.output)
 
 
 def test_a_password_in_a_mistyped_server_is_not_repeated() -> None:
