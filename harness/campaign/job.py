@@ -55,6 +55,7 @@ class Arenas:
         self._cpu = cpu
         self.opening = False  # in the middle of making a database
         self._open: dict[tuple[str, str, str], tuple[Arena, ExitStack]] = {}
+        self._specifications: dict[Arena, Explorer] = {}
 
     def get(self, server: Server, scenario: Scenario, layout: str) -> Arena:
         key = (server.dsn(), scenario.path + scenario.name, layout)
@@ -99,8 +100,18 @@ class Arenas:
             raise
         return arena
 
+    def specification(self, server: Server, scenario: Scenario, steering: Steering) -> Explorer:
+        """The operations' own bodies on bare tables; one for all strategies, since it remembers what it has run."""
+        bare = self.get(server, scenario, "none")
+        if bare not in self._specifications:
+            bodies = scenario.specification()
+            alone = Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering)
+            self._specifications[bare] = alone
+        return self._specifications[bare]
+
     def _close(self, key: tuple[str, str, str]) -> None:
-        _, stack = self._open.pop(key)
+        arena, stack = self._open.pop(key)
+        self._specifications.pop(arena, None)
         stack.close()
 
     def close(self) -> None:
@@ -155,12 +166,10 @@ def explorers_for(
     arena = arenas.get(server, scenario, cell.layout)
     if gates and not arena.has_gates:
         arena.install_gates()
-    bare = arenas.get(server, scenario, "none")
     steering = Steering(signals=server.wake_order == "signal")
-    bodies = scenario.specification()
     return (
         Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
-        Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering),
+        arenas.specification(server, scenario, steering),
     )
 
 
@@ -168,10 +177,8 @@ def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:
     scenario = _scenario(job)
     strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
     what = digest(scenario, job.layout)
-    specification: Explorer | None = None  # kept for all cells of the job: it remembers what it has run
     for cell in job.cells:
-        explorer, fresh = explorers_for(arenas, job.server, scenario, strategy, cell, gates=job.gates)
-        specification = specification or fresh
+        explorer, specification = explorers_for(arenas, job.server, scenario, strategy, cell, gates=job.gates)
         yield _explore(job, cell, scenario, strategy, explorer, specification, what)
 
 

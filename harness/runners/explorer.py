@@ -89,7 +89,6 @@ class Explorer:
         self.arena, self.scenario, self.isolation, self.steering = arena, scenario, isolation, steering
         self._bodies, self._autocommit = bodies, autocommit
         self._canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
-        self._seeds: dict[Contest, bytes] = {}
         self._seen: dict[Any, Seen] = {}
         self._pooled: dict[str, bool] = {}
         self._serial: dict[tuple[Contest, Order], Seen] = {}
@@ -143,7 +142,7 @@ class Explorer:
                 first = self._one_at_a_time(contest, order)
             finally:
                 self.arena.gated = False
-            second = self._one_at_a_time(contest, order, truncate=True)
+            second = self._one_at_a_time(contest, order)
             if first.outcome != second.outcome:
                 names = ", ".join(f"s{ref.session + 1}" for ref in order)
                 raise NotDeterministicAlone(f"not deterministic alone: order {names}, run twice, came to two outcomes")
@@ -233,16 +232,16 @@ class Explorer:
 
     def prepare(self, contest: Contest, *, truncate: bool = False) -> None:
         """Make the tables ready for this contest. Raises SqlRefused for a state the server refuses."""
-        seed = self._seeds.get(contest)
+        seed = self.arena.seeds.get(contest)
         if seed is None:
-            seed = self._seeds[contest] = self._make_seed(contest)
+            seed = self.arena.seeds[contest] = self._make_seed(contest)
         self.arena.prepare(seed, truncate=truncate)
 
     def _make_seed(self, contest: Contest) -> bytes:
         steps = state_statements(self.scenario, contest)
+        if not any(isinstance(step, Call) for step in steps):
+            return seed_bytes(self.arena.scribe, [step for step in steps if not isinstance(step, Call)])
         with psycopg.connect(self.arena.server.dsn(self.arena.database), autocommit=True) as connection:
-            if not any(isinstance(step, Call) for step in steps):
-                return seed_bytes(connection, [step for step in steps if not isinstance(step, Call)])
             self.arena.prepare(b"", truncate=True)
             for step in steps:
                 if isinstance(step, Call):

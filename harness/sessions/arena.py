@@ -96,6 +96,8 @@ class Arena:
         self._touched: set[GatedConnection] = set()
         self.gated = False  # whether gates hold sessions in the next trial
         self.has_gates = False
+        self.seeds: dict[object, bytes] = {}  # start states already written out, for whoever runs contests here
+        self._scribe: psycopg.Connection[Any] | None = None
         try:
             for statement in ddl:
                 self.control.run(statement)
@@ -325,7 +327,16 @@ class Arena:
             with suppress(OSError):
                 os.sched_setaffinity(pid, {self.cpu})
 
+    @property
+    def scribe(self) -> psycopg.Connection[Any]:
+        """A connection that writes parameters into statements, and sends nothing."""
+        if self._scribe is None or self._scribe.closed:
+            self._scribe = psycopg.connect(self.server.dsn(self.database), autocommit=True)
+        return self._scribe
+
     def close(self) -> None:
+        if self._scribe is not None:
+            self._scribe.close()
         for connections in self._connections.values():
             for connection in connections:
                 with suppress(psycopg.Error):
