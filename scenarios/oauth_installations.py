@@ -114,7 +114,8 @@ def shipped_fix_in_transaction(connection: Connection, kind: str, owner: str, to
 
 @install.strategy(expect=[unsafe("42P10", layout=BARE)])
 def on_conflict_with_predicate(connection: Connection, kind: str, owner: str, token: int) -> int | None:
-    """What the code before lacked: for each index, the predicate of that index. Whole indexes match as well."""
+    """What the code before lacked: for each index, the predicate of that index. Whole indexes match as well. "Manual
+    upsert may be slightly slower than native ON CONFLICT": one statement against two; the cost card tells."""
     predicate = "location_id IS NOT NULL" if kind == "location" else "location_id IS NULL"
     upsert = f"{INSERT} ON CONFLICT ({{0}}) WHERE {predicate} DO UPDATE {SET} RETURNING id"
     return run(connection, upsert, kind, owner, token)

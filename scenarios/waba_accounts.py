@@ -142,7 +142,10 @@ def state_sent_along(connection: Connection, newcomer: str, number: int) -> None
 
 
 @store.strategy(
-    expect=[unsafe("wrong-alone", layout="none"), unsafe("23505", layout="waba", state=("new", "id_taken"))]
+    expect=[
+        unsafe("wrong-alone", layout="none", state=("new", "connected")),
+        unsafe("23505", layout="waba", state=("new", "id_taken")),
+    ]
 )
 def insert_first(connection: Connection, event: str, user: str, waba: str, number: int) -> None:
     """The indexes decide, whichever of them: what they refuse is there to be updated. Inside the caller's transaction
