@@ -1,10 +1,13 @@
 """Servers for the tests of the servers: one embedded server a session; a reason instead where there can be none."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 from harness.servers import container
 from harness.servers.choose import running
@@ -28,12 +31,15 @@ def embedded_server() -> Iterator[Server]:
     manager.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="session")
-def docker_engine() -> None:
+@pytest.fixture
+def docker_engine() -> Iterator[None]:
+    """The engine, to oneself: these tests count containers, and another process of the run may be making one."""
     try:
         container.check_engine()
     except ServerError as error:
         do_without(error, required="CI" in os.environ and os.environ.get("HARNESS_REQUIRE_DOCKER") == "1")
+    with FileLock(Path(tempfile.gettempdir()) / "upsert-harness-container-tests.lock"):
+        yield
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def ours() -> list[Any]:
 
     client = docker.from_env()
     try:
-        return list(client.containers.list(all=True, filters={"label": container.LABEL}))
+        return list(client.containers.list(all=True, ignore_removed=True, filters={"label": container.LABEL}))
     finally:
         client.close()
 
