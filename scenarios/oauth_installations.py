@@ -107,7 +107,7 @@ def shipped_fix(connection: Connection, kind: str, owner: str, token: int) -> in
 )
 def shipped_fix_in_transaction(connection: Connection, kind: str, owner: str, token: int) -> int | None:
     """The same in one transaction: "requires careful transaction management", shown nowhere. Proved, if careful means
-    SERIALIZABLE and a retry; a transaction alone changes nothing."""
+    SERIALIZABLE and a retry; at READ COMMITTED a transaction changes nothing."""
     with connection.transaction():
         return shipped_fix(connection, kind, owner, token)
 
