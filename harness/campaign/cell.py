@@ -197,11 +197,7 @@ class CellExplorer:
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
             return
         aged = violation.explanation.endswith("(aged)")
-        self.explorer.aged = aged
-        try:
-            _, recorder = self.explorer.record_serial(contest, order)
-        finally:
-            self.explorer.aged = False
+        recorder = self._confirmed_alone(contest, order, outcome, violation, aged)
         choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         schedule = Schedule(self.cell, contest, choices, False, aged, self.digest, alone=True)
         allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
@@ -215,6 +211,22 @@ class CellExplorer:
             replayed=CONFIRMATIONS,
             replays=CONFIRMATIONS,
         )
+
+    def _confirmed_alone(
+        self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, aged: bool
+    ) -> Recorder:
+        """The trace of the last of as many runs, each from truncated tables, as any other finding has to stand."""
+        self.explorer.aged = aged
+        try:
+            for _ in range(CONFIRMATIONS):
+                came_to, recorder = self.explorer.record_serial(contest, order)
+                if came_to != outcome:
+                    raise Undecided(
+                        f"a violation ({violation.name}) does not repeat: the same order had another outcome"
+                    )
+        finally:
+            self.explorer.aged = False
+        return recorder
 
     # ---- interleaved ----------------------------------------------------------------------------------------------
 
@@ -264,7 +276,7 @@ class CellExplorer:
             tracker = scheduler.tracker if isinstance(scheduler, Reduction) else None
             search.left -= 1
             try:
-                trial = explorer.run(contest, scheduler, tracker=tracker)
+                trial = explorer.run(contest, scheduler, retryable=self.retryable, tracker=tracker)
             except Pruned:
                 continue
             except OrderLost:
@@ -288,7 +300,7 @@ class CellExplorer:
     def _condemned(self, contest: Contest, trial: Trial) -> bool:
         violation = self.judge(contest, trial.seen.outcome, trial.before, trial)
         if violation is None:
-            violation = self._cannot_be_retried(contest, trial)
+            violation = self._cannot_be_retried(trial)
         if violation is None:
             return False
         if violation.name in self.tally.findings:
@@ -298,27 +310,17 @@ class CellExplorer:
         self.tally.findings[violation.name] = self._confirmed(contest, trial, violation)
         return True
 
-    def _cannot_be_retried(self, contest: Contest, trial: Trial) -> Violation | None:
+    def _cannot_be_retried(self, trial: Trial) -> Violation | None:
         """A retryable failure is one only if the operation, called again when all is over, succeeds."""
-        failed = [ref for ref, answer in trial.seen.outcome.answers if isinstance(answer, Failed)]
-        if not failed:
-            return None
-        try:
-            again = self.explorer.run(contest, Replay(trial.ended.choices), again=failed)
-        except Departure:
-            # Whether SERIALIZABLE fails can depend on which rows share a page, hence on the trials before this one. The
-            # failure was seen and is retryable; that it succeeds when called again was not, and so is not counted.
-            self.tally.not_explored += 1
-            self.tally.retried = self.tally.met = True
-            return None
-        for ref, answer in again.retried.items():
+        for ref, answer in trial.retried.items():
             if isinstance(answer, Failed):
                 return Violation(
                     "error",
                     f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}",
                     answer.sqlstate,
                 )
-        self.tally.retried = self.tally.met = True
+        if trial.retried:
+            self.tally.retried = self.tally.met = True
         return None
 
     def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:

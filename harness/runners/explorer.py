@@ -16,7 +16,7 @@ from harness.runners.recorder import Recorder
 from harness.scenario.bodies import wants_pool
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Scheduler
-from harness.sessions.arena import Arena, seed_bytes
+from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts
 from harness.sessions.hub import Ended, Hub, Steering, Tracker
@@ -106,11 +106,15 @@ class Explorer:
         scheduler: Scheduler,
         *,
         recorder: Recorder | None = None,
-        again: Sequence[OpRef] = (),
+        retryable: frozenset[str] = frozenset(),
         truncate: bool = False,
         tracker: Tracker | None = None,
     ) -> Trial:
-        """One trial under the scheduler; then, alone, the operations of `again` once more."""
+        """One trial under the scheduler. Operations that failed with a SQLSTATE of `retryable` are called again, alone.
+
+        Called again in the trial that failed, after its rows were read: whether SERIALIZABLE fails can depend on which
+        rows share a page, hence on earlier trials, so that a second trial might not fail.
+        """
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder)
@@ -121,13 +125,16 @@ class Explorer:
         try:
             ended = hub.run(programs, scheduler)
             scheduler.finished(ended.choices)
-            retried = self._again(contest, again) if again else {}
+            failed = [ref for ref, told in answers.items() if isinstance(told, Failed) and told.sqlstate in retryable]
+            left = arena.look() if failed else None
+            retried = self._again(contest, failed) if failed else {}
         except BaseException:
             arena.discard()
             raise
         for ref in contest.operations:
             answers.setdefault(ref, Unknown())
-        return Trial(self._see(contest, answers), ended, _before(ended), retried)
+        reading = arena.finish()
+        return Trial(self._see(contest, answers, left or reading), ended, _before(ended), retried)
 
     def serial(self, contest: Contest, order: Order) -> Outcome:
         """The operations one at a time in this order, from the start state. Remembered; run twice.
@@ -199,7 +206,7 @@ class Explorer:
             for ref in order:
                 answers.setdefault(ref, Unknown())
         self.gates_met |= set(ended.gates)
-        return self._see(contest, answers)
+        return self._see(contest, answers, arena.finish())
 
     def _again(self, contest: Contest, again: Sequence[OpRef]) -> dict[OpRef, Answer]:
         answers: dict[OpRef, Answer] = {}
@@ -302,8 +309,7 @@ class Explorer:
             self._pooled[operation] = wants_pool(body)
         return self._pooled[operation]
 
-    def _see(self, contest: Contest, answers: Mapping[OpRef, Answer]) -> Seen:
-        reading = self.arena.finish()
+    def _see(self, contest: Contest, answers: Mapping[OpRef, Answer], reading: Reading) -> Seen:
         key: Any = None
         if self._canonical.stable:
             key = (reading.tables, reading.queries, tuple(answers.items()))

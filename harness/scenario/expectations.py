@@ -102,7 +102,12 @@ def expected(strategy: HasRules, cell: Cell) -> Expected:
 
 
 def is_as_expected(expectation: Expected, verdict: Verdict, kinds_found: Collection[str]) -> bool:
-    """Whether a result stays under the ceiling: a verdict no worse, and no kind that no rule names."""
+    """Whether a result stays under the ceiling: a verdict no worse, and no kind that no rule names.
+
+    What was not found out is never a pass: an `unknown` has to be expected as such.
+    """
+    if verdict is Verdict.UNKNOWN:
+        return expectation.verdict is Verdict.UNKNOWN
     no_worse = _WORST_FIRST.index(verdict) >= _WORST_FIRST.index(expectation.verdict)
     return no_worse and _kinds(kinds_found) <= expectation.kinds
 

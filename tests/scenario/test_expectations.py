@@ -76,6 +76,7 @@ def test_a_rule_prints_as_it_is_written():
         ([], "unsafe", ["duplicate"], False),
         ([retry()], "safe", [], True),
         ([retry()], "unknown", [], False),
+        ([unsafe("duplicate")], "unknown", [], False),  # not found out is not found to be fine
         ([unsafe("duplicate")], "safe", [], True),
         ([unsafe("duplicate")], "unsafe", ["duplicate"], True),
         ([unsafe("duplicate")], "unsafe", ["23505"], False),  # the word is the same, the kind is another
