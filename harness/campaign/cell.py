@@ -168,35 +168,36 @@ class CellExplorer:
                 came_to.add(outcome)
                 # Operations that do not commute do meet, whether or not anybody is ever seen to wait.
                 self.tally.met = self.tally.met or len(came_to) > 1
-                violation = self.judge(contest, outcome, _in_order(order), None) or self._aged(contest, order, outcome)
+                violation = self.judge(contest, outcome, _in_order(order), None)
+                aged = violation is None
+                if violation is None:
+                    outcome, violation = self._aged(contest, order, outcome)
                 if violation is not None:
                     self._settled.add(contest)
                     self.tally.contests += 1
-                    self._found_alone(contest, order, outcome, violation)
+                    self._found_alone(contest, order, outcome, violation, aged=aged)
                     break
             if not writes and contest not in self._settled:
                 self._settled.add(contest)
                 self.tally.skipped += 1
         return self.gates and bool(explorer.gates_met)
 
-    def _aged(self, contest: Contest, order: Order, fresh: Outcome) -> Violation | None:
+    def _aged(self, contest: Contest, order: Order, fresh: Outcome) -> tuple[Outcome, Violation | None]:
         """Once more with prepared statements and generic plans: what passes ten times can fail from then on."""
         outcome = self.explorer.serial_aged(contest, order)
-        if outcome == fresh:
-            return None
-        violation = self.judge(contest, outcome, _in_order(order), None)
-        if violation is None:
-            return None
-        return replace(
-            violation, alone=True, explanation=violation.explanation + "; only once its plan is generic (aged)"
-        )
+        violation = None if outcome == fresh else self.judge(contest, outcome, _in_order(order), None)
+        if violation is not None:
+            explanation = violation.explanation + "; only once its plan is generic (aged)"
+            violation = replace(violation, alone=True, explanation=explanation)
+        return outcome, violation
 
-    def _found_alone(self, contest: Contest, order: Order, outcome: Outcome, violation: Violation) -> None:
+    def _found_alone(
+        self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, *, aged: bool
+    ) -> None:
         if violation.name in self.tally.findings:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
             return
-        aged = violation.explanation.endswith("(aged)")
         recorder = self._confirmed_alone(contest, order, outcome, violation, aged)
         choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         schedule = Schedule(self.cell, contest, choices, False, aged, self.digest, alone=True)

@@ -1,0 +1,79 @@
+"""A cell to its verdict, and every finding from its line back to the same violation."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.campaign import Options, explore, replay, select
+from harness.model.cell import Isolation
+from harness.model.verdict import CellResult, Verdict
+from harness.servers.server import Server
+
+pytestmark = pytest.mark.server
+
+WAYS = str(Path(__file__).with_name("ways.py"))
+UNSAFE, UNKNOWN, RETRY, SAFE = Verdict
+
+
+def cell(server: Server, name: str, **options: object) -> CellResult:
+    wanted = Options(workers=0, **options)  # type: ignore[arg-type]
+    (result,) = explore(select([f"{WAYS}::{name}"], wanted, [server.id]), [server], wanted).cells
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "alone", "aged"),
+    [
+        ("on_conflict[none]", "duplicate", False, False),
+        ("never[none]", "wrong-alone", True, False),
+        ("on_conflict_with_a_parameter[none]", "42P10", True, False),
+        ("on_conflict_with_a_parameter[partial]", "42P10", True, True),
+        ("one_statement[none]", "duplicate", False, False),
+        ("one_statement[partial]", "23505", False, False),
+    ],
+)
+def test_a_finding_is_confirmed_and_replays_from_its_line(
+    server: Server, name: str, kind: str, alone: bool, aged: bool
+) -> None:
+    result = cell(server, name)
+    assert (result.verdict, [f.violation.name for f in result.findings]) == (UNSAFE, [kind])
+    assert result.as_expected
+    (finding,) = result.findings
+    assert (finding.replayed, finding.replays) == (3, 3)
+    assert (finding.schedule.alone, finding.schedule.aged) == (alone, aged)
+    again = replay(finding.schedule, server, 5, source=WAYS)
+    assert (again.hits, again.times, again.outcome) == (5, 5, finding.found)
+    assert again.violation is not None
+    assert again.violation.name == kind
+
+
+def test_what_was_met_everywhere_and_never_violated_is_safe(server: Server) -> None:
+    result = cell(server, "on_conflict[partial]")
+    assert (result.verdict, result.findings, result.as_expected) == (SAFE, (), True)
+    assert result.coverage.exhaustive
+    assert result.coverage.contended
+
+
+@pytest.mark.parametrize("layout", ["none", "partial"])
+def test_failures_that_may_be_retried_and_then_succeed_are_no_findings(server: Server, layout: str) -> None:
+    result = cell(server, f"in_a_transaction[{layout}]")
+    assert (result.verdict, result.findings) == (RETRY, ())
+    assert result.coverage.exhaustive
+
+
+def test_a_lone_statement_without_gates_is_unknown(server: Server) -> None:
+    result = cell(server, "one_statement[none]", gates=False)
+    assert (result.verdict, result.reason) == (UNKNOWN, "one statement, needs gates")
+    assert not result.as_expected
+
+
+def test_a_cell_that_the_budget_does_not_reach_is_unknown(server: Server) -> None:
+    result = cell(server, "on_conflict[partial]", budget_s=0.0)
+    assert (result.verdict, result.reason) == (UNKNOWN, "the budget was spent before this cell was begun")
+    assert not result.as_expected
+
+
+def test_a_cell_of_which_not_every_order_was_run_is_not_called_exhaustive(server: Server) -> None:
+    result = cell(server, "in_a_transaction[none]", orders_max=3)
+    assert result.cell.isolation is Isolation.SERIALIZABLE
+    assert not result.coverage.exhaustive
