@@ -24,7 +24,7 @@ from harness.sessions.watch import STUCK
 
 # A worker watches its code under test, and ends by itself when that is stuck; this is for one that cannot even that.
 CELL_SECONDS_MAX = 3600.0
-_GOES_BY_ITSELF_S = 3.0  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
+_GOES_BY_ITSELF_S = 2.5  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
 
 Event = CellResult | Impossible
 
@@ -179,12 +179,14 @@ def _work(pipe: Connection, cpu: int | None) -> None:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
             return
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(told, b"!")
         logging.getLogger("psycopg").addHandler(logging.NullHandler())  # of connections left in the middle of something
         raise _ToldToEnd
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it tells us to end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    hears, told = os.pipe()
+    threading.Thread(target=_end_by_force, args=(hears,), daemon=True).start()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     arenas = Arenas(cpu)
@@ -218,9 +220,14 @@ def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
             return
 
 
-def _end_with_the_parent() -> None:
-    """Killed, it cannot tell us; and code under test may be far from looking into the pipe."""
+def _end_by_force(told: int) -> None:
+    """When the parent is gone, or has told us to end and the exception that was to do it was lost on its way.
+
+    Killed, a parent cannot tell us, and code under test may be far from looking into the pipe. And an exception out of
+    a signal handler is lost where Python has nobody to give it to: in a finalizer, in a callback from C.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    assert parent is not None
+    if wait([told, parent.sentinel]) == [told]:
+        wait([parent.sentinel], timeout=_GOES_BY_ITSELF_S)
+    os._exit(1)
