@@ -59,7 +59,7 @@ def test_kill_leaves_nothing(start: Start, moment: str, strategy: str, number: s
     one = start("explore", f"{MISBEHAVING}::{strategy}", "--server", "embedded", HARNESS_TRIAL_S="30")
     one.wait_for(moment)
     os.kill(one.process.pid, number)
-    one.process.communicate()
+    one.process.communicate(timeout=WITHIN_S)
     one.nothing_is_left()
 
 
@@ -73,7 +73,7 @@ def test_pytest_leaves_nothing_either(tmp_path: Path, workers: str, number: sign
     one = Running(words, tmp_path, {"HARNESS_TRIAL_S": "30"}, module="pytest")
     one.wait_for("postgres: .* harness_misbehaving")
     os.killpg(one.process.pid, number) if number is signal.SIGINT else one.process.send_signal(number)
-    out, _ = one.process.communicate()
+    out, _ = one.process.communicate(timeout=WITHIN_S)
     one.nothing_is_left()
     if number is signal.SIGINT:
         assert "KeyboardInterrupt" in out
