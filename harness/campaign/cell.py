@@ -22,7 +22,7 @@ from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
 
 CONFIRMATIONS = 3
-PREEMPTIONS = 2  # most races need no more
+PREEMPTIONS = 1
 
 
 class Undecided(Exception):

@@ -31,3 +31,13 @@ class Schedule:
     aged: bool
     digest: str  # of tables + layout + operations; a mismatch is an error, a changed strategy body is a departure
     alone: bool = False  # a serial order of operations rather than an interleaving
+
+    @property
+    def preemptions(self) -> int:
+        """How often a session had to stop that could have gone on."""
+        count, last = 0, None
+        for choice in self.choices:
+            if choice.event == "run":
+                count += last in choice.options and choice.session != last
+                last = choice.session
+        return count

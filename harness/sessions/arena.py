@@ -155,8 +155,9 @@ class Arena:
     def prepare(self, seed: bytes, *, truncate: bool = False) -> None:
         """Make the tables ready: empty, sequences at their start, then the statements of `seed`."""
         if self._seed != seed or truncate:
+            truncate = truncate or self._seed is None
             self._seed = None
-            self._ready(self.control.run_raw(self._made_ready(seed, truncate=True)))
+            self._ready(self.control.run_raw(self._made_ready(seed, truncate=truncate)))
             self._seed = seed
 
     def finish(self) -> Reading:

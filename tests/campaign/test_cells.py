@@ -77,3 +77,37 @@ def test_a_cell_of_which_not_every_order_was_run_is_not_called_exhaustive(server
     result = cell(server, "in_a_transaction[none]", orders_max=3)
     assert result.cell.isolation is Isolation.SERIALIZABLE
     assert not result.coverage.exhaustive
+
+
+# Answers True only if it looks before another call and again inside it: that takes two preemptions.
+TWICE = """
+from harness import READ_COMMITTED, Connection, Key, Scenario
+
+twice = Scenario(
+    "twice",
+    tables="CREATE TABLE door (name text, inside int, times int)",
+    states={"shut": "INSERT INTO door VALUES (%(name)s, 0, 0)"},
+)
+
+UPDATE = "UPDATE door SET inside = inside + %s, times = times + 1 WHERE name = %s"
+
+@twice.operation(name=Key(str))
+def passes(connection: Connection, name: str) -> bool:
+    inside = "SELECT inside FROM door WHERE name = %s"
+    before, after = (connection.execute(inside, [name]).fetchone() for _ in range(2))
+    for step in (1, -1):
+        connection.execute(UPDATE, [step, name])
+    return before != after
+
+@passes.strategy(isolation=READ_COMMITTED)
+def as_it_stands(connection: Connection, name: str) -> bool:
+    return passes(connection, name)
+"""
+
+
+def test_a_finding_that_needs_two_preemptions_is_met_on_the_way_to_certainty(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text(TWICE)
+    options = Options(workers=0)
+    (result,) = explore(select([str(tmp_path / "twice.py")], options, [server.id]), [server], options).cells
+    assert [f.violation.name for f in result.findings] == ["wrong-answer"]
+    assert result.findings[0].schedule.preemptions == 2

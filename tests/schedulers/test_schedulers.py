@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as generators
 
+from harness.model.cell import Cell, Isolation
+from harness.model.contest import Contest
+from harness.model.schedule import Choice, Schedule
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Departure, Scheduler
 from harness.schedulers.random_walk import RandomWalk
@@ -62,6 +65,11 @@ def preemptions(choices: Choices) -> int:
     return sum(after != before and before in options for (before, _, _), (after, options, _) in pairs)
 
 
+def schedule(choices: Choices) -> Schedule:
+    cell = Cell("scenario", "strategy", "none", "new", Isolation.READ_COMMITTED, "pg18")
+    return Schedule(cell, Contest("new", (), ""), tuple(Choice(*choice) for choice in choices), False, False, "")
+
+
 def every_order(steps: Sequence[int], *, locks: bool = False) -> list[Choices]:
     """All there are, by plain recursion."""
 
@@ -102,8 +110,10 @@ def test_fewer_preemptions_come_first(steps: list[int], locks: bool) -> None:
     scheduler = Preemptions()
     said, made = [], []
     while scheduler.new_trial():
-        made.append(preemptions(follow(Model(steps, locks), scheduler)))
+        choices = follow(Model(steps, locks), scheduler)
+        made.append(preemptions(choices))
         said.append(scheduler.preemptions)
+        assert schedule(choices).preemptions == made[-1]
     assert made == said == sorted(made)
 
 
