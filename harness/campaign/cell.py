@@ -29,6 +29,10 @@ class Undecided(Exception):
     """Why a cell gets no verdict."""
 
 
+class DoesNotRepeat(Undecided):
+    """Equal schedules came to different outcomes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     orders_max: int = 4000  # of one contest
@@ -102,7 +106,7 @@ class CellExplorer:
     def result(self, contests: Iterable[Contest]) -> CellResult:
         """Explore every contest. Never raises for what the code under test did; that is the verdict."""
         began = time.monotonic()
-        verdict, reason = self._verdict(tuple(contests))
+        verdict, reason = self._from_clean_heaps_if_need_be(tuple(contests))
         tally = self.tally
         coverage = Coverage(
             orders=tally.orders,
@@ -119,6 +123,24 @@ class CellExplorer:
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
 
+    def _from_clean_heaps_if_need_be(self, contests: Sequence[Contest]) -> tuple[Verdict, str]:
+        """DELETE between trials leaves room where the next rows go: code that sees their order may see a difference.
+
+        A statement that returns the first of two rows does, and only then every trial is worth a TRUNCATE.
+        """
+        try:
+            return self._verdict(contests)
+        except (DoesNotRepeat, NotDeterministicAlone):
+            self.tally = _Tally()
+        both = (self.explorer, self.specification)
+        try:
+            for explorer in both:
+                explorer.begin_again(truncates=True)
+            return self._verdict(contests)
+        finally:
+            for explorer in both:
+                explorer.begin_again(truncates=False)
+
     def _verdict(self, contests: Sequence[Contest]) -> tuple[Verdict, str]:
         undecided = ""
         try:
@@ -126,7 +148,11 @@ class CellExplorer:
             for contest in contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
-        except (Undecided, NotDeterministicAlone, OutOfTime) as why:
+        except (DoesNotRepeat, NotDeterministicAlone) as why:
+            if not self.explorer.arena.truncates:
+                raise
+            undecided = str(why)
+        except (Undecided, OutOfTime) as why:
             undecided = str(why)
         except (Uncontrolled, Departure) as why:
             undecided = f"not under control: {why}"
@@ -222,7 +248,7 @@ class CellExplorer:
             for _ in range(CONFIRMATIONS):
                 came_to, recorder = self.explorer.record_serial(contest, order)
                 if came_to != outcome:
-                    raise Undecided(
+                    raise DoesNotRepeat(
                         f"a violation ({violation.name}) does not repeat: the same order had another outcome"
                     )
         finally:
@@ -332,9 +358,9 @@ class CellExplorer:
             try:
                 again = explorer.run(contest, Replay(trial.ended.choices), recorder=recorder, truncate=True)
             except Departure as departure:
-                raise Undecided(f"a violation ({violation.name}) does not replay: {departure}") from departure
+                raise DoesNotRepeat(f"a violation ({violation.name}) does not replay: {departure}") from departure
             if again.seen.outcome != trial.seen.outcome:
-                raise Undecided(
+                raise DoesNotRepeat(
                     f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
                 )
         evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial)
@@ -351,6 +377,8 @@ class CellExplorer:
     ) -> Violation | None:
         verdict = judge(self._evidence(contest, outcome, before, trial))
         if isinstance(verdict, OracleCrashed):
+            if isinstance(verdict.exception, NotDeterministicAlone):  # of an order that the oracle asked for
+                raise verdict.exception
             raise Undecided(f"the oracle {verdict.oracle} broke: {verdict.reason}") from verdict.exception
         return verdict
 

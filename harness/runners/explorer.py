@@ -98,6 +98,11 @@ class Explorer:
         self.aged = False
         self.gates_met: set[str] = set()
 
+    def begin_again(self, *, truncates: bool) -> None:
+        """Forget the serial outcomes; from now on every trial starts on a heap without a past, or not."""
+        self.arena.truncates = truncates
+        self._serial.clear()
+
     # ---- trials ---------------------------------------------------------------------------------------------------
 
     def run(
@@ -143,13 +148,13 @@ class Explorer:
         """
         key = (contest, order)
         if key not in self._serial:
-            # Once with gates that hold nobody back and once without: they must not change anything either.
+            # Gates that hold nobody back must not change anything, nor where earlier trials left room on the heap.
             self.arena.gated = self.arena.has_gates
             try:
                 first = self._one_at_a_time(contest, order)
             finally:
                 self.arena.gated = False
-            second = self._one_at_a_time(contest, order)
+            second = self._one_at_a_time(contest, order, truncate=True)
             if first.outcome != second.outcome:
                 names = ", ".join(f"s{ref.session + 1}" for ref in order)
                 raise NotDeterministicAlone(f"not deterministic alone: order {names}, run twice, came to two outcomes")

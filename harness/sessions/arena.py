@@ -96,6 +96,7 @@ class Arena:
         self._touched: set[GatedConnection] = set()
         self.gated = False  # whether gates hold sessions in the next trial
         self.has_gates = False
+        self.truncates = False  # between all trials, for code that sees where rows lie on the heap
         self.seeds: dict[object, bytes] = {}  # start states already written out, for whoever runs contests here
         self._scribe: psycopg.Connection[Any] | None = None
         try:
@@ -154,11 +155,14 @@ class Arena:
 
     def prepare(self, seed: bytes, *, truncate: bool = False) -> None:
         """Make the tables ready: empty, sequences at their start, then the statements of `seed`."""
+        truncate = truncate or (self.truncates and self._since_truncate > 0)
         if self._seed != seed or truncate:
-            truncate = truncate or self._seed is None
+            truncate = truncate or self.truncates or self._seed is None
             self._seed = None
             self._ready(self.control.run_raw(self._made_ready(seed, truncate=truncate)))
             self._seed = seed
+            if truncate:
+                self._since_truncate = 0
 
     def finish(self) -> Reading:
         """Read what the trial left, and make the tables ready for the next one, in one round trip."""
@@ -166,7 +170,7 @@ class Arena:
             raise ResetFailed("finish() without prepare()")
         self._put_back()
         self._since_truncate += 1
-        truncate = self._since_truncate >= _TRUNCATE_EVERY
+        truncate = self.truncates or self._since_truncate >= _TRUNCATE_EVERY
         if truncate:
             self._since_truncate = 0
         started = self._started
@@ -195,7 +199,7 @@ class Arena:
         """The trial was given up: nothing of it is read."""
         self._put_back()
         if self._seed is not None:
-            self._ready(self.control.run_raw(self._made_ready(self._seed, truncate=False)))
+            self._ready(self.control.run_raw(self._made_ready(self._seed, truncate=self.truncates)))
 
     @property
     def _reads(self) -> int:

@@ -111,3 +111,30 @@ def test_a_finding_that_needs_two_preemptions_is_met_on_the_way_to_certainty(ser
     (result,) = explore(select([str(tmp_path / "twice.py")], options, [server.id]), [server], options).cells
     assert [f.violation.name for f in result.findings] == ["wrong-answer"]
     assert result.findings[0].schedule.preemptions == 2
+
+
+# Its answer is the place of its row on the heap: after DELETE and INSERT another one than after TRUNCATE.
+PLACES = """
+from harness import READ_COMMITTED, Connection, Key, Scenario
+
+places = Scenario("places", tables="CREATE TABLE item (name text)")
+
+@places.operation(name=Key(str))
+def put(connection: Connection, name: str) -> str:
+    connection.execute("SELECT FROM item")
+    return connection.execute("INSERT INTO item VALUES (%s) RETURNING ctid::text", [name]).fetchone()[0]
+
+@put.strategy(isolation=READ_COMMITTED)
+def as_it_stands(connection: Connection, name: str) -> str:
+    return put(connection, name)
+"""
+
+
+def test_what_depends_on_where_earlier_trials_left_room_is_explored_without_them(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "places.py").write_text(PLACES)
+    options = Options(workers=0)
+    (result,) = explore(select([str(tmp_path / "places.py")], options, [server.id]), [server], options).cells
+    assert (result.verdict, result.reason) == (SAFE, "")
+    assert result.coverage.exhaustive
