@@ -11,6 +11,7 @@ from harness.campaign.replay import Replayed as Replayed
 from harness.campaign.replay import replay as replay
 from harness.campaign.workers import run_in_workers
 from harness.model.cell import Cell, CellPattern, Isolation, parse_pattern
+from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.scenario.check import check
 from harness.scenario.discovery import find
@@ -26,7 +27,7 @@ class Options:
     sessions: int = 2
     budget_s: float | None = None
     seed: int = 0
-    gates: bool = True
+    gates: Gates = Gates.USUAL
     workers: int | None = None  # None: one per CPU; 0: in this process
     orders_max: int = 4000
     layouts: tuple[str, ...] = ()

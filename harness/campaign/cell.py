@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Failed, Outcome
-from harness.model.schedule import Choice, Schedule
+from harness.model.schedule import Choice, Gates, Schedule
 from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
@@ -117,6 +117,7 @@ class CellExplorer:
             exhaustive=tally.exhaustive and not tally.not_explored and tally.contests > 0,
             granularity="gates" if tally.gates else "statements",
             gates=tuple(sorted(tally.gates)),
+            gates_missing=self.explorer.arena.gates.missing,
             contests=tally.contests,
             contended=tally.met,
         )
@@ -226,7 +227,7 @@ class CellExplorer:
             return
         recorder = self._confirmed_alone(contest, order, outcome, violation, aged)
         choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
-        schedule = Schedule(self.cell, contest, choices, False, aged, self.digest, alone=True)
+        schedule = Schedule(self.cell, contest, choices, Gates.NONE, aged, self.digest, alone=True)
         allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
         self.tally.findings[violation.name] = Finding(
             violation,
@@ -365,7 +366,8 @@ class CellExplorer:
                 )
         evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial)
         allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
-        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), explorer.arena.gated, False, self.digest)
+        gates = explorer.arena.gates.gates if explorer.arena.gated else Gates.NONE
+        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest)
         return Finding(
             violation, contest, schedule, recorder.trace, trial.seen.outcome, allowed, 1, CONFIRMATIONS, CONFIRMATIONS
         )

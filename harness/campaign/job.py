@@ -12,6 +12,7 @@ from psycopg import sql
 from harness.campaign.cell import CellExplorer, Limits
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
+from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.explorer import Explorer, queries_of
@@ -36,7 +37,7 @@ class Job:
     layout: str
     cells: tuple[Cell, ...]  # of one strategy
     sessions: int
-    gates: bool
+    gates: Gates
     orders_max: int
     deadline: float | None  # time.time() at which the budget is spent
 
@@ -160,12 +161,11 @@ def _scenario(job: Job) -> Scenario:
 
 
 def explorers_for(
-    arenas: Arenas, server: Server, scenario: Scenario, strategy: Strategy, cell: Cell, *, gates: bool
+    arenas: Arenas, server: Server, scenario: Scenario, strategy: Strategy, cell: Cell, *, gates: Gates
 ) -> tuple[Explorer, Explorer]:
     """The explorer of the cell's strategy, and that of the specification on bare tables."""
     arena = arenas.get(server, scenario, cell.layout)
-    if gates and not arena.has_gates:
-        arena.install_gates()
+    arena.install_gates(gates)
     steering = Steering(signals=server.wake_order == "signal")
     return (
         Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
@@ -206,7 +206,9 @@ def _explore(
         ) from error
     retryable = frozenset(strategy.retryable_at(cell.isolation))
     try:
-        return CellExplorer(cell, explorer, specification, retryable, what, limits, gates=job.gates).result(chosen)
+        return CellExplorer(cell, explorer, specification, retryable, what, limits, gates=bool(job.gates)).result(
+            chosen
+        )
     except SqlRefused as refused:
         raise _refused(scenario, "identity, observe or invariants", refused) from refused
     except ResetFailed as error:

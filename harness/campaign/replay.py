@@ -121,7 +121,7 @@ def _once(schedule: Schedule, judge: CellExplorer) -> tuple[Outcome, Before, Rec
         finally:
             explorer.aged = False
         return outcome, frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :]), recorder, None
-    explorer.arena.gated = schedule.gates
+    explorer.arena.gated = bool(schedule.gates)
     try:
         choices = [(c.session, c.options, c.event) for c in schedule.choices]
         trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True)

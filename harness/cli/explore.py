@@ -22,6 +22,7 @@ from harness.cli.options import (
     servers,
 )
 from harness.model.cell import Isolation, parse_pattern
+from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.reports.files import write_whole
 from harness.reports.html import html_report
@@ -75,7 +76,14 @@ class Outputs:
     help="Of one contest at most, those with few preemptions first. Beyond it a cell is not exhaustive.",
 )
 @click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is chosen at random.")
-@click.option("--no-gates", is_flag=True, help="Switch sessions between statements only, never inside them.")
+@click.option(
+    "--gates",
+    type=click.Choice([gates.name.lower() for gates in Gates]),
+    default=Gates.USUAL.name.lower(),
+    show_default=True,
+    help="Where to switch sessions inside statements; all: also after they wrote.",
+)
+@click.option("--no-gates", "gates", flag_value="none", help="Between statements only; the same as --gates none.")
 @click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Processes; 0 runs all in this one. Default: one per CPU."
 )
@@ -104,7 +112,7 @@ def explore(
     budget: float | None,
     orders: int,
     seed: int,
-    no_gates: bool,
+    gates: str,
     workers: int | None,
     witnesses: Wanted,
     json_file: Path | None,
@@ -119,7 +127,7 @@ def explore(
         budget_s=budget,
         orders_max=orders,
         seed=seed,
-        gates=not no_gates,
+        gates=Gates[gates.upper()],
         workers=workers,
         layouts=layouts,
         states=states,

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Call, Contest
-from harness.model.schedule import Choice, Schedule
+from harness.model.schedule import Choice, Gates, Schedule
 
 VERSION = 1
 _LINE = re.compile(r"h(?P<version>\d+):(?P<rest>.*)", re.ASCII | re.DOTALL)
@@ -79,7 +79,7 @@ def decode(line: str, enums: AnyEnum = no_enums) -> Schedule:
                 members["p"],
             ),
             choices=tuple(_read_choice(choice) for choice in members["c"]),
-            gates=bool(members["g"]),
+            gates=Gates(members["g"]),
             aged=bool(members["a"]),
             digest=members["d"],
             alone=bool(members["alone"]),

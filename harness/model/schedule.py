@@ -1,9 +1,18 @@
 """The order of steps taken: a value that can be printed, stored and replayed to the same outcome."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest
+
+
+class Gates(IntEnum):
+    """Which points inside statements sessions may be held at; harness/sessions/gates.py says where they stand."""
+
+    NONE = 0
+    USUAL = 1  # before a statement scans, before its second row, before its row reaches the unique indexes
+    ALL = 2  # and after it wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,7 @@ class Schedule:
     cell: Cell
     contest: Contest
     choices: tuple[Choice, ...]
-    gates: bool
+    gates: Gates
     aged: bool
     digest: str  # of tables + layout + operations; a mismatch is an error, a changed strategy body is a departure
     alone: bool = False  # a serial order of operations rather than an interleaving

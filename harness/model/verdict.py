@@ -77,6 +77,7 @@ class Coverage:
     exhaustive: bool = False
     granularity: str = "statements"  # or "gates"
     gates: tuple[str, ...] = ()  # where sessions could be held inside statements
+    gates_missing: tuple[str, ...] = ()  # tables where one could not be built, and why
     sessions: int = 2
     contests: int = 0
     contended: bool = False  # operations really met: one waited or failed, or their order made a difference

@@ -48,7 +48,7 @@ def _options(options: Options) -> dict[str, Any]:
     return {
         "sessions": options.sessions,
         "budget_s": options.budget_s,
-        "gates": options.gates,
+        "gates": options.gates.name.lower(),
         "workers": options.workers,
         "orders_max": options.orders_max,
         "layouts": list(options.layouts),
@@ -86,6 +86,7 @@ def _cell(result: CellResult, operations: Sequence[str]) -> dict[str, Any]:
         "stale": list(result.stale),
         "granularity": coverage.granularity,
         "gates": list(coverage.gates),
+        "gates_missing": list(coverage.gates_missing),
         "sessions": coverage.sessions,
         "contests": coverage.contests,
         "orders": coverage.orders,

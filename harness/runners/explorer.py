@@ -149,7 +149,7 @@ class Explorer:
         key = (contest, order)
         if key not in self._serial:
             # Gates that hold nobody back must not change anything, nor where earlier trials left room on the heap.
-            self.arena.gated = self.arena.has_gates
+            self.arena.gated = bool(self.arena.gates.gates)
             try:
                 first = self._one_at_a_time(contest, order)
             finally:

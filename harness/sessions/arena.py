@@ -13,10 +13,11 @@ from psycopg import sql
 from psycopg.pq import ConnStatus
 
 from harness.model.cell import Isolation
+from harness.model.schedule import Gates
 from harness.servers.server import Server, one_line
 from harness.sessions.connection import GatedConnection
 from harness.sessions.control import Control, ControlLost, Result, SqlRefused
-from harness.sessions.gates import FUNCTION, TRIGGER, parse_notice
+from harness.sessions.gates import Installed, install, parse_notice
 from harness.sessions.hub import GATE_KEYS
 from harness.sessions.pool import SessionPool
 from harness.sessions.session import Session
@@ -95,7 +96,7 @@ class Arena:
         self._lent: dict[tuple[bool, bool], int] = {}
         self._touched: set[GatedConnection] = set()
         self.gated = False  # whether gates hold sessions in the next trial
-        self.has_gates = False
+        self.gates = Installed(Gates.NONE)
         self.truncates = False  # between all trials, for code that sees where rows lie on the heap
         self.seeds: dict[object, bytes] = {}  # start states already written out, for whoever runs contests here
         self._scribe: psycopg.Connection[Any] | None = None
@@ -320,10 +321,13 @@ class Arena:
             connection.traces = False
         connection.restore()
 
-    def install_gates(self) -> None:
-        """Put a gate before every statement that writes one of the scenario's tables; a setting closes and opens it."""
-        self.control.run(FUNCTION + "".join(TRIGGER.format(table=t.name) for t in self.tables))
-        self.has_gates = True
+    def install_gates(self, gates: Gates = Gates.USUAL) -> None:
+        """Put gates inside the statements that write the scenario's tables; a setting closes and opens them."""
+        if self.gates.gates is gates:
+            return
+        if self.gates.gates:
+            raise ValueError(f"gates={gates.name}: this database has {self.gates.gates.name} already")
+        self.gates = install(self.control, self.tables, gates)
         self._delete = self._fast_reset()
 
     def _pin(self, pid: int) -> None:

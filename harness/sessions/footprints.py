@@ -98,6 +98,7 @@ _OPAQUE = re.compile(
 # An EXCEPTION block gives back the locks of what it undoes; a session-level lock may be gone when we look.
 _HIDES = re.compile(r"\bEXCEPTION\s+WHEN\b|\b(COMMIT|ROLLBACK)\b|\bpg_(try_)?advisory_", re.I)
 _OWN_SETTINGS = re.compile(r"^ SET \w+ TO .*$", re.M)  # of a function: always the same
+_BEFORE_IT_BEGAN = re.compile("BEFORE (INSERT|UPDATE|DELETE) ")
 _ISOLATION = re.compile(r"isolation", re.I)
 
 _STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
@@ -380,10 +381,12 @@ class Tracker:
         self._add(self._of(session.sent), self._transaction(session))
 
     def held(self, session: Session) -> None:
-        """At a gate. A single write has taken its snapshot and done nothing yet when it meets its first."""
-        transaction, access = self._transaction(session), self._of(session.sent)
+        """At a gate. A single write that is held before it begins has taken its snapshot and done nothing yet."""
+        transaction, statement = self._transaction(session), session.sent
+        access = self._of(statement)
         transaction.gates += 1
-        if access is not None and session.sent is not None and session.sent.writes_only and transaction.gates == 1:
+        begins = transaction.gates == 1 and _BEFORE_IT_BEGAN.match(session.gate or "")
+        if access is not None and statement is not None and statement.writes_only and begins:
             access = Access(reads=access.reads | access.writes)
         self._add(access, transaction)
 

@@ -595,10 +595,16 @@ _NOTHING = Statement(Kind.STATEMENT, "")
 def _worth_holding(session: Session) -> bool:
     """Whether others could go meanwhile and matter more than they do at the borders of the statement.
 
-    A statement of an open transaction that does nothing but write has the same snapshot before its gate and after: its
-    borders show all. A function runs several statements, and an autocommitted write has its COMMIT inside.
+    Before the indexes only a statement that has probed them can be surprised. Elsewhere a statement of an open
+    transaction that does nothing but write has the same snapshot before its gate and after: its borders show all. A
+    function runs several statements, and an autocommitted write has its COMMIT inside.
     """
-    return session.autonomous or not (session.sent or _NOTHING).writes_only
+    gate, statement = session.gate or "", session.sent or _NOTHING
+    if gate.startswith("BEFORE ROW"):
+        return True  # an earlier row is locked
+    if gate.startswith("BEFORE THE INDEXES"):
+        return statement.upserts or not statement.writes_only
+    return session.autonomous or not statement.writes_only
 
 
 def _still_in_flight(session: Session) -> bool:

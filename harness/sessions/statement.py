@@ -27,6 +27,7 @@ class Statement:
     text: str
     parameters: Any = None
     writes_only: bool = False  # one INSERT, UPDATE, DELETE or MERGE: not a function that may run several
+    upserts: bool = False  # has an ON CONFLICT
     leaves_traces: bool = False  # in the session: SET, temp tables, session locks. It needs a DISCARD ALL afterwards
 
     def __str__(self) -> str:
@@ -53,6 +54,7 @@ _TRACES = re.compile(
     re.I,
 )
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.I)
+_UPSERTS = re.compile(r"\bON\s+CONFLICT\b", re.I)
 _CODE = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -67,7 +69,8 @@ def _of_text(text: str) -> Statement:
         return Statement(Kind.COMMIT, text)
     if alone and _ROLLBACK.match(code):
         return Statement(Kind.ROLLBACK, text)
-    return Statement(Kind.STATEMENT, text, None, alone and bool(_WRITES.match(code)), traces)
+    writes_only = alone and bool(_WRITES.match(code))
+    return Statement(Kind.STATEMENT, text, None, writes_only, bool(_UPSERTS.search(code)), traces)
 
 
 _BEGIN = Statement(Kind.LOCAL, "BEGIN")

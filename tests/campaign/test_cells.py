@@ -6,6 +6,7 @@ import pytest
 
 from harness.campaign.campaign import Options, explore, replay, select
 from harness.model.cell import Isolation
+from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.servers.server import Server
 
@@ -62,7 +63,7 @@ def test_failures_that_may_be_retried_and_then_succeed_are_no_findings(server: S
 
 
 def test_a_lone_statement_without_gates_is_unknown(server: Server) -> None:
-    result = cell(server, "one_statement[none]", gates=False)
+    result = cell(server, "one_statement[none]", gates=Gates.NONE)
     assert (result.verdict, result.reason) == (UNKNOWN, "one statement, needs gates")
     assert not result.as_expected
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.model.cell import Cell, Isolation
 from harness.model.codec import CodecError, cell_of, decode, encode
 from harness.model.contest import Call, Contest
-from harness.model.schedule import Choice, Schedule
+from harness.model.schedule import Choice, Gates, Schedule
 
 
 class Plan(enum.StrEnum):
@@ -70,7 +70,7 @@ schedules = st.builds(
         Contest, names, st.lists(st.lists(calls, max_size=3).map(tuple), max_size=4).map(tuple), st.text()
     ),
     choices=st.lists(choices, max_size=12).map(tuple),
-    gates=st.booleans(),
+    gates=st.sampled_from(Gates),
     aged=st.booleans(),
     digest=st.text("0123456789abcdef", min_size=12, max_size=12),
     alone=st.booleans(),
@@ -81,7 +81,7 @@ CELL = Cell("purchases", "ShippedFix", "partial", "new", Isolation.READ_COMMITTE
 
 def one(**arguments: object) -> Schedule:
     contest = Contest("new", ((Call("purchase", tuple(arguments.items())),),), "same student")
-    return Schedule(CELL, contest, (Choice(0, (0, 1), "run", "595b"),), True, False, "0123456789ab")
+    return Schedule(CELL, contest, (Choice(0, (0, 1), "run", "595b"),), Gates.USUAL, False, "0123456789ab")
 
 
 @given(schedules)

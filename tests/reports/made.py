@@ -4,7 +4,7 @@ from harness.campaign.campaign import Options, Report
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Call, Contest, OpRef
 from harness.model.outcome import Answer, Failed, Ok, Outcome, Table
-from harness.model.schedule import Choice, Schedule
+from harness.model.schedule import Choice, Gates, Schedule
 from harness.model.trace import Event, Happening
 from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
 from harness.servers.server import Server
@@ -75,7 +75,9 @@ NO_ARBITER = Violation("error", "no concurrency needed: s1 met 42P10", sqlstate=
 def finding(where: str = "Naive none new rc", violation: Violation = DUPLICATE, *, count: int = 1) -> Finding:
     choices = (Choice(0, (0, 1), "run", "aaaa"), Choice(1, (0, 1), "run", "bbbb"))
     alone = violation.alone
-    schedule = Schedule(cell(where), CONTEST, choices, not alone, False, "0123456789ab", alone=alone)
+    schedule = Schedule(
+        cell(where), CONTEST, choices, Gates.NONE if alone else Gates.USUAL, False, "0123456789ab", alone=alone
+    )
     if violation is DUPLICATE:
         found = outcome(1, 2)
         allowed: tuple[Outcome, ...] = (outcome(1, told=(Ok(True), Ok(False))), outcome(2, told=(Ok(False), Ok(True))))

@@ -6,6 +6,7 @@ from harness.campaign.job import Arenas, explorers_for
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import OpRef
+from harness.model.schedule import Gates
 from harness.model.trace import Happening
 from harness.runners.recorder import Recorder
 from harness.runners.virtual import virtual
@@ -24,7 +25,7 @@ def test_every_insert_stands_in_the_column_of_its_call(server: Server) -> None:
     arenas = Arenas(None)
     try:
         with virtual():
-            explorer, _ = explorers_for(arenas, server, scenario, strategy, cell, gates=False)
+            explorer, _ = explorers_for(arenas, server, scenario, strategy, cell, gates=Gates.NONE)
             scheduler = Preemptions()
             interleaved = 0
             while scheduler.new_trial():

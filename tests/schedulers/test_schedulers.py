@@ -9,7 +9,7 @@ from hypothesis import strategies as generators
 
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Contest
-from harness.model.schedule import Choice, Schedule
+from harness.model.schedule import Choice, Gates, Schedule
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Departure, Scheduler
 from harness.schedulers.random_walk import RandomWalk
@@ -67,7 +67,7 @@ def preemptions(choices: Choices) -> int:
 
 def schedule(choices: Choices) -> Schedule:
     cell = Cell("scenario", "strategy", "none", "new", Isolation.READ_COMMITTED, "pg18")
-    return Schedule(cell, Contest("new", (), ""), tuple(Choice(*choice) for choice in choices), False, False, "")
+    return Schedule(cell, Contest("new", (), ""), tuple(Choice(*choice) for choice in choices), Gates.NONE, False, "")
 
 
 def every_order(steps: Sequence[int], *, locks: bool = False) -> list[Choices]:
