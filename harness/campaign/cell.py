@@ -9,7 +9,7 @@ from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Failed, Outcome
 from harness.model.schedule import Choice, Gates, Schedule
-from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
+from harness.model.verdict import CellResult, Coverage, Finding, Rate, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
@@ -22,6 +22,8 @@ from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
 
 CONFIRMATIONS = 3
+OVERLAPS_ENOUGH = 10  # of one kind: its rate is known well enough
+PREEMPTIONS_WITHOUT_GATES = 2
 PREEMPTIONS = 1
 
 
@@ -36,6 +38,7 @@ class DoesNotRepeat(Undecided):
 @dataclass(frozen=True, slots=True)
 class Limits:
     orders_max: int = 4000  # of one contest
+    overlaps_max: int = 1000  # runs without gates to confirm a finding that needed one
     deadline: float | None = None  # time.monotonic() at which the budget is spent
 
 
@@ -352,6 +355,47 @@ class CellExplorer:
         return None
 
     def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
+        """The finding that the report is to show: one that needs no gate, if there is one."""
+        finding = self._replayed(contest, trial, violation)
+        arena = self.explorer.arena
+        if not arena.gated or not trial.ended.gates:
+            return finding
+        arena.gated = False
+        try:
+            between = self._between_statements(contest, violation)
+            return between or replace(finding, ungated=self._overlaps(contest, violation))
+        finally:
+            arena.gated = True
+
+    def _between_statements(self, contest: Contest, violation: Violation) -> Finding | None:
+        """The same kind with few preemptions and no gates."""
+        few = Preemptions(bound=PREEMPTIONS_WITHOUT_GATES)
+        while few.new_trial():
+            try:
+                trial = self.explorer.run(contest, few)
+            except Uncontrolled:
+                continue
+            found = self.judge(contest, trial.seen.outcome, trial.before, trial)
+            if found is not None and found.name == violation.name:
+                return self._replayed(contest, trial, found)
+        return None
+
+    def _overlaps(self, contest: Contest, violation: Violation) -> Rate:
+        """How often sessions that run at once come to the same kind by luck, which nobody can call an artefact."""
+        judged: dict[int, bool] = {}
+        hits = tries = 0
+        with suppress(Uncontrolled, OutOfTime):
+            for seen in self.explorer.overlap(contest, self.limits.overlaps_max):
+                tries += 1
+                if id(seen) not in judged:
+                    found = self.judge(contest, seen.outcome, frozenset(), None)
+                    judged[id(seen)] = found is not None and found.name == violation.name
+                hits += judged[id(seen)]
+                if hits == OVERLAPS_ENOUGH:
+                    break
+        return Rate(hits, max(tries, 1))
+
+    def _replayed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
         """Replay it, each time from truncated tables: what does not repeat is a fault of ours, not a finding."""
         explorer = self.explorer
         for _ in range(CONFIRMATIONS):

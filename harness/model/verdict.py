@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import sqrt
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest
@@ -52,6 +53,22 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something happened that nobody steered."""
+
+    hits: int
+    tries: int  # at least 1
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the probability, at 95 %: Wilson's score interval (JASA 22, 1927), good for rates near 0."""
+        z, n, p = 1.959964, self.tries, self.hits / self.tries
+        middle, width = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        scale = 1 + z * z / n
+        return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A violation with the schedule that shows it: all that a person needs to see and replay it."""
 
@@ -64,6 +81,7 @@ class Finding:
     count: int = 1  # trials of the cell that showed the same kind
     replayed: int = 0
     replays: int = 0
+    ungated: Rate | None = None  # runs at once, without gates; None: its schedule holds nobody at one
 
 
 @dataclass(frozen=True, slots=True)

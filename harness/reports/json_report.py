@@ -114,7 +114,7 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,
-        "ungated": None,  # not measured: the hammer's part
+        "ungated": finding.ungated and {"hits": finding.ungated.hits, "tries": finding.ungated.tries},
     }
 
 

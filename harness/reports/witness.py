@@ -16,7 +16,7 @@ from harness.model.contest import OpRef
 from harness.model.outcome import Ok, Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
-from harness.model.verdict import Finding
+from harness.model.verdict import Finding, Rate
 from harness.reports.differences import expected_and_found, is_made_name
 from harness.scenario.discovery import shipped
 
@@ -60,9 +60,20 @@ def how_sure(finding: Finding) -> str:
     where = "alone" if schedule.alone else "between statements and at gates" if schedule.gates else "between statements"
     aged = ", statements prepared with generic plans" if schedule.aged else ""
     contests = "1 contest" if finding.count == 1 else f"{finding.count} contests"
-    return (
-        f"run {where}{aged}; replayed {finding.replayed} of {finding.replays} times; shown by {contests} of this cell"
-    )
+    replayed = f"replayed {finding.replayed} of {finding.replays} times"
+    return f"run {where}{aged}; {replayed}{without_gates(finding.ungated)}; shown by {contests} of this cell"
+
+
+def without_gates(rate: Rate | None) -> str:
+    """`; without gates in 39 of 1,000 overlapping runs, 3.9 % (2.9-5.3 %)`"""
+    if rate is None:
+        return ""
+    if not rate.hits:
+        most = 100 * rate.interval[1]
+        return f"; unconfirmed without gates: in none of {rate.tries:,} overlapping runs (below {most:.2g} %)"
+    low, high = (100 * end for end in rate.interval)
+    percent = f"{100 * rate.hits / rate.tries:.2g} % ({low:.2g}-{high:.2g} %)"
+    return f"; without gates in {rate.hits:,} of {rate.tries:,} overlapping runs, {percent}"
 
 
 def replay_line(schedule: Schedule, source: str = "") -> str:

@@ -1,6 +1,6 @@
 """The explorer: runs the contests of one strategy in one layout, a step at a time, and sees what each trial came to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts
 from harness.sessions.hub import Ended, Hub, Steering, Tracker
+from harness.sessions.overlap import Overlap
 from harness.sessions.session import Operation, Session
 
 Body = Callable[..., Any]
@@ -140,6 +141,27 @@ class Explorer:
             answers.setdefault(ref, Unknown())
         reading = arena.finish()
         return Trial(self._see(contest, answers, left or reading), ended, _before(ended), retried)
+
+    def overlap(self, contest: Contest, times: int) -> Iterator[Seen]:
+        """What the contest comes to when its sessions run at once, without gates; each of them begins in turn."""
+        with self.arena.spread_out():
+            for attempt in range(times):
+                self.prepare(contest)
+                answers: dict[OpRef, Answer] = {}
+                calls = self._calls(contest, answers, None)
+                programs = [
+                    [calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)
+                ]
+                arena = self.arena
+                arena.begin(self.isolation, aged=self.aged)
+                try:
+                    Overlap(arena.control, self.steering, arena.owners).race(programs, first=attempt % len(programs))
+                except BaseException:
+                    arena.discard()
+                    raise
+                for ref in contest.operations:
+                    answers.setdefault(ref, Unknown())
+                yield self._see(contest, answers, arena.finish())
 
     def serial(self, contest: Contest, order: Order) -> Outcome:
         """The operations one at a time in this order, from the start state. Remembered; run twice.

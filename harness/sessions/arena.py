@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from select import select
 from typing import Any
@@ -335,6 +335,23 @@ class Arena:
         if self.cpu is not None and self.server.local:
             with suppress(OSError):
                 os.sched_setaffinity(pid, {self.cpu})
+
+    @contextmanager
+    def spread_out(self) -> Iterator[None]:
+        """Within the block the backends of sessions are on different CPUs, so that they really run at once."""
+        if self.cpu is None or not self.server.local:
+            yield
+            return
+        backends = [connection.pid for kept in self._connections.values() for connection in kept]
+        count = os.cpu_count() or 1
+        try:
+            for position, pid in enumerate(backends):
+                with suppress(OSError):
+                    os.sched_setaffinity(pid, {(self.cpu + 1 + position) % count})
+            yield
+        finally:
+            for pid in backends:
+                self._pin(pid)
 
     @property
     def scribe(self) -> psycopg.Connection[Any]:

@@ -130,7 +130,7 @@ class Hub:
         """Run all programs to their end under the scheduler. Raises what the scheduler raises, after draining."""
         me = greenlet.getcurrent()
         self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
-        self.deadline = time.monotonic() + self.steering.deadline_s
+        self._set_deadline()
         self.scheduler = scheduler
         if self.tracker:
             self.tracker.trial_begins()
@@ -157,6 +157,9 @@ class Hub:
             self._drain()
             raise
         return self.ended
+
+    def _set_deadline(self) -> None:
+        self.deadline = time.monotonic() + self.steering.deadline_s
 
     def _runnable(self) -> tuple[int, ...]:
         sessions = self.sessions
