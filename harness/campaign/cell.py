@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
-from harness.model.outcome import Failed, Outcome
+from harness.model.outcome import Failed, Outcome, change
 from harness.model.schedule import Choice, Gates, Schedule
 from harness.model.verdict import CellResult, Coverage, Finding, Rate, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
@@ -169,9 +169,25 @@ class CellExplorer:
             return Verdict.UNKNOWN, "nothing explored: no order of any contest writes anything"
         if not tally.overlapped:
             return Verdict.UNKNOWN, self._why_never_overlapped()
+        tally.met = tally.met or any(self._interact(contest) for contest in contests)
         if tally.retried:
             return Verdict.RETRY, "every failure may be retried, left nothing, and the operation run again succeeds"
         return Verdict.SAFE, ""
+
+    def _interact(self, contest: Contest) -> bool:
+        """Whether an operation does something else after another session's than alone: it met what that one had left.
+
+        Two increments commute and, one statement each, never wait for each other: only this shows that they meet.
+        """
+        serial, start = self.explorer.serial, self.explorer.start_of(contest).outcome.rows
+        refs = contest.operations
+        return any(
+            change(serial(contest, (a,)).rows, serial(contest, (a, b)).rows)
+            != change(start, serial(contest, (b,)).rows)
+            for a in refs
+            for b in refs
+            if a.session != b.session and a.position == b.position == 0
+        )
 
     def _why_never_overlapped(self) -> str:
         if not self.tally.gates:

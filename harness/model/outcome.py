@@ -1,5 +1,7 @@
 """What a trial came to: canonical live rows, and what every client was told."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,6 +74,23 @@ class Table:
 
 
 Rows = tuple[Table, ...]
+
+_MADE_UP = re.compile(r"\w+#\d+")  # a generated id, renamed by first appearance
+
+
+def change(before: Rows, after: Rows) -> Counter[tuple[str, Row]]:
+    """How often each row was added (negative: taken away); generated ids are all alike."""
+
+    def counted(rows: Rows) -> Counter[tuple[str, Row]]:
+        return Counter((table.name, tuple(map(_without_id, row))) for table in rows for row in table.rows)
+
+    changed = counted(after)
+    changed.subtract(counted(before))
+    return Counter({row: count for row, count in changed.items() if count})
+
+
+def _without_id(value: object) -> object:
+    return "#" if isinstance(value, str) and _MADE_UP.fullmatch(value) else value
 
 
 @dataclass(frozen=True, slots=True)

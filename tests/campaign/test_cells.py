@@ -80,6 +80,41 @@ def test_a_cell_of_which_not_every_order_was_run_is_not_called_exhaustive(server
     assert not result.coverage.exhaustive
 
 
+# One statement each, no waits, and the order makes no difference: one meets what the other has left, one does not.
+MEETS = """
+from harness import READ_COMMITTED, Connection, Key, Scenario
+
+meets = Scenario(
+    "meets",
+    tables="CREATE TABLE visits (page text, count int)",
+    states={"there": "INSERT INTO visits VALUES (%(page)s, 0)"},
+)
+
+@meets.operation(page=Key(str))
+def visit(connection: Connection, page: str) -> None:
+    connection.execute(STATEMENT, [page])
+
+@visit.strategy(isolation=READ_COMMITTED)
+def as_it_stands(connection: Connection, page: str) -> None:
+    visit(connection, page)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        ("UPDATE visits SET count = count + 1 WHERE page = %s", SAFE),
+        ("INSERT INTO visits VALUES (%s, 1)", UNKNOWN),
+    ],
+)
+def test_a_pass_needs_that_sessions_met(server: Server, tmp_path: Path, statement: str, verdict: Verdict) -> None:
+    (tmp_path / "meets.py").write_text(MEETS.replace("STATEMENT", repr(statement)))
+    options = Options(workers=0)
+    (result,) = explore(select([str(tmp_path / "meets.py")], options, [server.id]), [server], options).cells
+    assert result.verdict is verdict
+    assert result.reason.startswith("never contended" if verdict is UNKNOWN else "")
+
+
 # Answers True only if it looks before another call and again inside it: that takes two preemptions.
 TWICE = """
 from harness import READ_COMMITTED, Connection, Key, Scenario
