@@ -92,7 +92,7 @@ def orders(program: Program) -> int:
     return factorial(sum(s.steps for s in program)) // prod(factorial(s.steps) for s in program)
 
 
-def programs(seed: int, *, orders_max: int) -> Iterator[tuple[str, Program]]:
+def programs(seed: int, *, orders_max: int, statements_max: int = 3) -> Iterator[tuple[str, Program]]:
     source = random.Random(seed)
     shapes, weights = zip(*_SHAPES, strict=True)
     while True:
@@ -107,7 +107,7 @@ def programs(seed: int, *, orders_max: int) -> Iterator[tuple[str, Program]]:
                         k=source.choice((1, 2)),
                         v=source.randint(1, 2),
                     )
-                    for _ in range(source.randint(1, 3))
+                    for _ in range(source.randint(1, statements_max))
                 ),
                 source.random() < 0.7,
             )

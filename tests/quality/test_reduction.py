@@ -13,7 +13,7 @@ import pytest
 from harness.model.cell import Isolation
 from harness.sessions.arena import Arena
 from harness.sessions.footprints import Footprint, Texts, dependent
-from tests.quality.programs import LAYOUTS, START, Program, Script, brute_force, programs, reduced
+from tests.quality.programs import LAYOUTS, START, Program, Script, brute_force, orders, programs, reduced
 
 MakeArena = Callable[..., Arena]
 FUZZ = int(os.environ.get("HARNESS_FUZZ", "60"))
@@ -26,7 +26,7 @@ READ_COMMITTED, SERIALIZABLE = Isolation.READ_COMMITTED, Isolation.SERIALIZABLE
 def test_random_programs_come_to_the_same_outcomes(arena: MakeArena, isolation: Isolation, layout: str) -> None:
     made = arena(LAYOUTS[layout], START)
     texts = Texts(made.control)
-    orders = classes = pruned = 0
+    run = classes = pruned = 0
     chosen = islice(programs(SEED, orders_max=40 if FUZZ <= 60 else 300), FUZZ)
     for number, (where, program) in enumerate(chosen):
         if where != layout:
@@ -34,9 +34,28 @@ def test_random_programs_come_to_the_same_outcomes(arena: MakeArena, isolation: 
         expected, count = brute_force(made, program, isolation)
         found, reduction = reduced(made, program, isolation, texts=texts)
         assert found == expected, f"program {number}: {program}"
-        orders, classes, pruned = orders + count, classes + reduction.classes, pruned + reduction.pruned
-    assert classes <= orders
-    print(f"{layout}, {isolation}: {orders} orders, {classes} classes, {pruned} pruned")
+        run, classes, pruned = run + count, classes + reduction.classes, pruned + reduction.pruned
+    assert classes <= run
+    print(f"{layout}, {isolation}: {run} orders, {classes} classes, {pruned} pruned")
+
+
+@pytest.mark.parametrize("isolation", list(Isolation))
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_so_do_programs_that_are_held_inside_their_statements(
+    arena: MakeArena, isolation: Isolation, layout: str
+) -> None:
+    made = arena(LAYOUTS[layout], START, gates=True)
+    texts = Texts(made.control)
+    held = 0
+    for number, (where, program) in enumerate(islice(programs(SEED, orders_max=6, statements_max=2), FUZZ)):
+        if where != layout:
+            continue
+        expected, count = brute_force(made, program, isolation)
+        found, reduction = reduced(made, program, isolation, texts=texts)
+        assert found == expected, f"program {number}: {program}"
+        held += count > orders(program)
+        assert reduction.classes <= count
+    assert held
 
 
 # Whoever waited first wakes first. Both show by c that they began before s1 committed; whether the trigger, which
