@@ -166,7 +166,7 @@ def explorers_for(
     """The explorer of the cell's strategy, and that of the specification on bare tables."""
     arena = arenas.get(server, scenario, cell.layout)
     arena.install_gates(gates)
-    steering = Steering(signals=server.wake_order == "signal")
+    steering = Steering(server.wake_order)
     return (
         Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
         arenas.specification(server, scenario, steering),

@@ -97,6 +97,11 @@ def drop_over(held: psycopg.Connection, server: Server, name: str) -> None:
         for (pid,) in held.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (name,)).fetchall():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+    elif server.wake_order == "copy-program":
+        pids = held.execute("SELECT pid::text FROM pg_stat_activity WHERE datname = %s", (name,)).fetchall()
+        wake = f"kill -{signal.SIGCONT.value} {' '.join(pid for (pid,) in pids)}; cat >/dev/null"
+        if pids:
+            held.execute(sql.SQL("COPY (SELECT) TO PROGRAM {}").format(sql.Literal(wake)))
     held.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -119,6 +119,10 @@ class Control:
     def cancel(self, pid: int) -> None:
         self.run_raw(b"SELECT pg_cancel_backend(%d)" % pid)
 
+    def signal(self, pid: int, number: int) -> None:
+        """By the server itself, for backends of another machine or container. Needs a superuser."""
+        self.run_raw(b"COPY (SELECT) TO PROGRAM 'kill -%d %d; cat >/dev/null'" % (number, pid))
+
     def terminate(self, pids: Iterable[int]) -> None:
         self.run_raw(b"SELECT pg_terminate_backend(p) FROM unnest('{%s}'::int[]) p" % ",".join(map(str, pids)).encode())
 

@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from harness.model.sqlstate import describe as describe_sqlstate
 from harness.scenario.errors import ScenarioError
+from harness.servers.server import WakeOrder
 from harness.sessions.control import Control
 from harness.sessions.session import Operation, Session, State, TrialAborted
 from harness.sessions.statement import Kind, Statement, cursor_of, parameters_of, with_parameters
@@ -88,7 +89,7 @@ class Ended:
 class Steering:
     """What the hub may use on this server."""
 
-    signals: bool = True  # backends are ours to stop: who wakes first is ordered
+    wake_order: WakeOrder = "signal"  # how backends are stopped, so that who wakes first is ordered
     deadline_s: float = field(default_factory=lambda: trial_seconds())
     steps_max: int = 400
 
@@ -452,18 +453,25 @@ class Hub:
         """Who wakes first is a race inside the server: stop all waiters but the first until that one has settled."""
         if len(waiters) < 2:
             return []
-        if not self.steering.signals:
+        if self.steering.wake_order == "dropped":
             raise OrderLost("two sessions wait for the same one, and this server gives no control over who wakes first")
         for other in waiters[1:]:
-            os.kill(other.connection.pid, signal.SIGSTOP)
+            self._signal(other, signal.SIGSTOP)
             other.stopped = True
         return waiters[1:]
 
     def _let_go(self, held_back: list[Session]) -> None:
         for other in held_back:
-            os.kill(other.connection.pid, signal.SIGCONT)
+            self._signal(other, signal.SIGCONT)
             other.stopped = False
             self._settle()
+
+    def _signal(self, session: Session, number: signal.Signals) -> None:
+        """Stop a backend, or let it go on: from here where it is a process of ours, else by the server's own shell."""
+        if self.steering.wake_order == "signal":
+            os.kill(session.connection.pid, number)
+        else:
+            self.control.signal(session.connection.pid, number)
 
     def _cycle(self, pending: list[Session]) -> list[Session] | None:
         """A cycle that the server can see: among backends, not merely among sessions."""
@@ -565,7 +573,7 @@ class Hub:
         for s in self.sessions:
             s.draining = True
             if s.stopped:
-                os.kill(s.connection.pid, signal.SIGCONT)
+                self._signal(s, signal.SIGCONT)
                 s.stopped = False
         broken: set[int] = set()
         for s in sorted(self.sessions, key=lambda s: s.state in (State.BLOCKED, State.GATED)):

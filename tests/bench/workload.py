@@ -106,7 +106,7 @@ class Workload:
             self.arena.install_gates()
         self._gates = gates
         bodies = scenario.specification()
-        steering = Steering(signals=server.wake_order == "signal")
+        steering = Steering(server.wake_order)
         self.explorer = Explorer(
             self.arena, scenario, lambda count: (bodies,) * count, Isolation.READ_COMMITTED, steering
         )

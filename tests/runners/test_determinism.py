@@ -159,8 +159,8 @@ def test_without_a_say_in_who_wakes_first_such_an_order_is_given_up(arena: MakeA
     made = arena(UNIQUE, ONE_ROW)
     programs = each(3, APPEND)
     with pytest.raises(OrderLost):
-        follow(made, "abca", *programs, steering=Steering(signals=False))
-    assert follow(made, "aabbcc", *programs, steering=Steering(signals=False)).rows == (("1", "123"),)
+        follow(made, "abca", *programs, steering=Steering("dropped"))
+    assert follow(made, "aabbcc", *programs, steering=Steering("dropped")).rows == (("1", "123"),)
 
 
 # ---- nothing of one trial is in the next ----------------------------------------------------------------------------

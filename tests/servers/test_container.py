@@ -11,10 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness.schedulers.replay import Replay
 from harness.servers import container
 from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.server import Server, ServerError
+from harness.sessions.arena import Arena
+from harness.sessions.hub import Steering
+from tests.sessions.trials import ONE_ROW, UNIQUE, Following, follow, run, transaction
 
 WITHIN_S = 60.0
 
@@ -91,6 +95,36 @@ def test_a_container_that_ends_at_once_shows_its_log(monkeypatch: pytest.MonkeyP
     assert "container exited" in str(refused.value)
     assert "shared_buffers" in str(refused.value)
     assert {one.id for one in ours()} == before
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("docker_engine")
+def test_who_wakes_first_in_a_container_is_ordered_by_its_own_shell() -> None:
+    append = [transaction(f"UPDATE t SET n = n * 10 + {n + 1} WHERE k = 1") for n in range(4)]
+    with running("container:18") as server, own_database(server) as name:
+        made = Arena(server, name, [UNIQUE])
+        try:
+            made.prepare(ONE_ROW.encode())
+            for order, woken in {"abcda": "1234", "adcba": "1432", "acdba": "1342", "dcbad": "4321"}.items():
+                first = follow(made, order, *append, steering=Steering(server.wake_order))
+                assert first.rows == (("1", woken),)
+                for _ in range(5):
+                    replay = Replay(first.ended.choices)
+                    assert replay.new_trial()
+                    again = run(made, replay, *append, steering=Steering(server.wake_order))
+                    assert (again.outcome, again.ended.choices) == (first.outcome, first.ended.choices)
+            with pytest.raises(ZeroDivisionError):  # a trial that is given up leaves no backend stopped
+                run(made, GivesUp("abcd"), *append, steering=Steering(server.wake_order))
+            assert follow(made, "abcda", *append, steering=Steering(server.wake_order)).rows == (("1", "1234"),)
+        finally:
+            made.close()
+
+
+class GivesUp(Following):
+    """Fails when it would have to choose among those whom the first session has let go."""
+
+    def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
+        return super().choose(options, current, event) if len(options) > 1 else 1 // 0
 
 
 CONTROLLER = """
