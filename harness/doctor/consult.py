@@ -157,7 +157,10 @@ def _names(found: Sequence[Examined]) -> list[Name]:
 
 @contextlib.contextmanager
 def _own(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    with own_database(server, label="doctor") as name, psycopg.connect(server.dsn(name), autocommit=True) as connection:
+    with (
+        own_database(server, label="doctor") as name,
+        psycopg.connect(server.dsn(name), autocommit=True, prepare_threshold=None) as connection,
+    ):
         yield connection
 
 
@@ -166,7 +169,7 @@ def _live(address: str) -> Iterator[psycopg.Connection[Any]]:
     given = {name: str(value) for name, value in conninfo_to_dict(address).items()}
     defaults = {"connect_timeout": dsn.CONNECT_WITHIN_S, "application_name": "upsert-harness doctor"}
     try:
-        connection = psycopg.connect(make_conninfo(**{**defaults, **given}), autocommit=True)
+        connection = psycopg.connect(make_conninfo(**{**defaults, **given}), autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         name = dsn.without_password(address)
         raise ServerError(

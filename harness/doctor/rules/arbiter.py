@@ -97,21 +97,18 @@ def partial_index(case: Case) -> Iterator[Found]:
     index. Repeat the predicate as the index has it (pg_indexes shows it); a WHERE behind DO UPDATE SET is something
     else, it says which conflicting rows are updated. Rows outside of the predicate never conflict.
     """
-    for index in _partial(case):
-        assert index.predicate is not None
-        edit = Edit("target", f"{case.named} WHERE {bare(index.predicate)}")
-        plan = case.accepts(edit)
-        if plan is not None and any(index.name in one.arbiters for one in plan.insertions):
-            lacks = (
-                f"the clause's WHERE {case.conflict.predicate} does not imply that"
-                if case.conflict.predicate
-                else "the clause has no WHERE"
-            )
-            yield Found(
-                f"the unique index {index.name} covers {index.target} only WHERE {bare(index.predicate)}, and {lacks}",
-                (Proposal(edits=(edit,)), _full_index(case)),
-            )
-            return
+    edits = {
+        index.name: Edit("target", f"{case.named} WHERE {bare(index.predicate or '')}") for index in _partial(case)
+    }
+    meant = [index for index in _partial(case) if _arbitrates(case, index, edits[index.name])]
+    if meant:
+        written = case.conflict.predicate
+        lacks = f"the clause's WHERE {written} does not imply that" if written else "the clause has no WHERE"
+        only = " and ".join(f"{index.name} WHERE {bare(index.predicate or '')}" for index in meant)
+        yield Found(
+            f"{case.named} is unique only in part, by {only}, and {lacks}",
+            (*(Proposal(edits=(edits[index.name],)) for index in meant), _full_index(case)),
+        )
 
 
 @rule(
@@ -312,6 +309,12 @@ def no_unique_index(case: Case) -> Iterator[Found]:
 
 def _partial(case: Case) -> list[Index]:
     return [index for index in case.table.uniques if index.unique and index.predicate is not None]
+
+
+def _arbitrates(case: Case, index: Index, edit: Edit) -> bool:
+    """Whether the server takes this very index for the statement so edited."""
+    plan = case.accepts(edit)
+    return plan is not None and any(index.name in one.arbiters for one in plan.insertions)
 
 
 def _full_index(case: Case, where: str | None = None) -> Proposal:

@@ -41,6 +41,8 @@ def second_unique_index(case: Case) -> Iterator[Found]:
     if not loose:
         return
     proposals = []
+    if all(made_anew(case, index) for index in case.arbiters):  # "ON CONFLICT (id)", and the id is new in every row
+        proposals += [Proposal(edits=(Edit("target", whole(index)),)) for index in loose if index.unique]
     if case.conflict.action == "nothing" and all(index.immediate for index in case.table.uniques):
         proposals.append(Proposal(edits=(Edit("target", ""),), comment="every unique index then arbitrates"))
     yield Found(
@@ -332,7 +334,7 @@ def _always_null(case: Case, index: Index, name: str) -> bool:
 
 def _may_be_null(case: Case, index: Index, name: str) -> bool:
     column = case.table.column(name)
-    excluded = f"{quoted(name)} is not null" in normal(index.predicate or "")
+    excluded = normal(f"{quoted(name)} IS NOT NULL") in normal(index.predicate or "")
     if column is None or excluded or column.generated:
         return False
     if name not in case.columns:

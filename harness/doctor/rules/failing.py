@@ -215,9 +215,17 @@ def surely_equal(one: str, other: str, index: Index) -> bool:
 
 
 def distinct(case: Case, columns: tuple[str, ...]) -> Edit:
-    key = listed([quoted(column) for column in columns])
-    names = listed([quoted(column) for column in case.columns])
-    return Edit("query", f"SELECT DISTINCT ON ({key}) * FROM ({OLD}) AS given ({names})")
+    names = {column: quoted(column) for column in case.columns}
+    values = dict(names)
+    if case.shape.rows is not None:  # in a subquery nothing tells constants and parameters their columns' types
+        values = {column: f"{name}::{_type(case, column)}" for column, name in names.items()}
+    key, every = listed([values[column] for column in columns]), listed(list(values.values()))
+    return Edit("query", f"SELECT DISTINCT ON ({key}) {every} FROM ({OLD}) AS given ({listed(list(names.values()))})")
+
+
+def _type(case: Case, name: str) -> str:
+    column = case.table.column(name)
+    return column.type if column is not None else "text"
 
 
 def _covers(reading: Policy, inserting: Policy) -> bool:
