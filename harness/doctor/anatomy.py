@@ -248,7 +248,10 @@ class _Reader:
         return tuple(rows)
 
     def ends_source(self) -> bool:
-        return (self.keyword() == "ON" and self.keyword(1) == "CONFLICT") or self.keyword() == "RETURNING"
+        clause = self.keyword() == "ON" and self.keyword(1) == "CONFLICT"
+        if clause:  # and no join with a table of that name
+            return not self.follows(".", 2)
+        return self.keyword() == "RETURNING"
 
     def conflict(self) -> Conflict | None:
         if self.keyword() != "ON":

@@ -314,10 +314,10 @@ def _fresh(value: str, column: Column) -> bool:
 
 def _covered(case: Case, index: Index) -> bool:
     """Whether a conflict on this index is also one on an arbiter, or cannot come about."""
-    if any(
-        arbiter.predicate is None and arbiter.unique and arbiter.key_set <= index.key_set for arbiter in case.arbiters
-    ):
-        return True
+    for arbiter in case.arbiters:
+        nulls = index.nulls_distinct or not arbiter.nulls_distinct
+        if arbiter.unique and arbiter.predicate is None and arbiter.key_set <= index.key_set and nulls:
+            return True
     return made_anew(case, index) or any(
         _always_null(case, index, key.column) for key in index.keys if key.column is not None
     )

@@ -41,7 +41,8 @@ def deferrable(case: Case) -> Iterator[Found]:
     passes.
 
     It is also 55000 for ON CONFLICT DO NOTHING without a target when any unique constraint of the table is deferrable,
-    since then all of them arbitrate. A unique constraint cannot be altered to NOT DEFERRABLE: it is replaced by another
+    since then all of them arbitrate. (Unless an index that is
+    older conflicts first.) A unique constraint cannot be altered to NOT DEFERRABLE: it is replaced by another
     one.
     """
     if case.plan.refusal is not None:

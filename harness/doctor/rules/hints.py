@@ -114,12 +114,11 @@ def _query(case: Case) -> str:
 
 
 def _all_differ(case: Case) -> bool:
-    """Whether the rows are constants: D116 has then seen whether two are equal."""
+    """Whether the keys of the rows are constants of which no two are equal; equal ones are D116 where they surely meet."""
     index = case.arbiters[0]
-    if index.columns is None:
-        return False
-    values = [value for name in index.columns for value in case.values_of(name) or ("?",)]
-    return all(surely_equal(value, value, index) or value.upper() == "NULL" for value in values)
+    keys = list(zip(*(case.values_of(name) or ("?",) for name in index.columns or ()), strict=False))
+    constant = all(surely_equal(value, value, index) or value.upper() == "NULL" for key in keys for value in key)
+    return bool(keys) and constant and (index.predicate is None or len(set(keys)) == len(keys))
 
 
 def _span(seconds: float) -> str:
