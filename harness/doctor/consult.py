@@ -159,7 +159,7 @@ def _names(found: Sequence[Examined]) -> list[Name]:
 def _own(server: Server) -> Iterator[psycopg.Connection[Any]]:
     with (
         own_database(server, label="doctor") as name,
-        psycopg.connect(server.dsn(name), autocommit=True, prepare_threshold=None) as connection,
+        psycopg.connect(server.dsn(name), autocommit=True) as connection,
     ):
         yield connection
 

@@ -77,8 +77,8 @@ def _excerpt(statement: Statement, place: Place, gutter: int, mark: str, color: 
 def _repair(repair: Repair, gutter: int, word: str) -> Iterator[Text]:
     margin = " " * gutter
     yield Text.assemble((f"{margin} = ", "blue"), (f"{word}: {HELP[repair.kind]}", "bold"))
-    if repair.comment:
-        yield Text(f"{margin}     -- {repair.comment}", "dim")
+    for line in repair.comment.splitlines():
+        yield Text(f"{margin}     -- {line}", "dim")
     lines = repair.text.splitlines()
     indent = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
     for number, line in enumerate(lines):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.doctor.anatomy import normal, parameters_in, quoted, tokens_of
 from harness.doctor.catalogue import Index, Table, bare
@@ -77,7 +78,7 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
                 "11th call)",
                 (
                     Proposal(edits=(Edit("target", f"{case.named} WHERE {bare(index.predicate)}"),)),
-                    _full_index(case),
+                    _for_every_row(case),
                 ),
             )
             return
@@ -107,7 +108,7 @@ def partial_index(case: Case) -> Iterator[Found]:
         only = " and ".join(f"{index.name} WHERE {bare(index.predicate or '')}" for index in meant)
         yield Found(
             f"{case.named} is unique only in part, by {only}, and {lacks}",
-            (*(Proposal(edits=(edits[index.name],)) for index in meant), _full_index(case)),
+            (*(Proposal(edits=(edits[index.name],)) for index in meant), _for_every_row(case)),
         )
 
 
@@ -309,6 +310,14 @@ def no_unique_index(case: Case) -> Iterator[Found]:
 
 def _partial(case: Case) -> list[Index]:
     return [index for index in case.table.uniques if index.unique and index.predicate is not None]
+
+
+def _for_every_row(case: Case) -> Proposal:
+    """The index of the clause, where a partial one is there already: it means something else."""
+    proposal = _full_index(case)
+    if " WHERE " in proposal.ddl[0]:
+        return proposal
+    return replace(proposal, comment=f"then all rows count, not only those of the predicate; {proposal.comment}")
 
 
 def _arbitrates(case: Case, index: Index, edit: Edit) -> bool:

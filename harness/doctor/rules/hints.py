@@ -114,7 +114,7 @@ def _query(case: Case) -> str:
 
 
 def _all_differ(case: Case) -> bool:
-    """Whether the keys of the rows are constants of which no two are equal; equal ones are D116 where they surely meet."""
+    """Whether the keys of the rows are constants, no two of them equal; equal ones are D116 where they surely meet."""
     index = case.arbiters[0]
     keys = list(zip(*(case.values_of(name) or ("?",) for name in index.columns or ()), strict=False))
     constant = all(surely_equal(value, value, index) or value.upper() == "NULL" for key in keys for value in key)

@@ -233,6 +233,6 @@ def duplicates(case: Case, keys: str, where: str | None = None) -> str:
     inside = keys[1:-1]
     condition = f" WHERE {where}" if where else ""
     return (
-        f"fails while there are duplicates; none if this returns no row: "
-        f"SELECT {inside}, count(*) FROM {place(case.table)}{condition} GROUP BY {inside} HAVING count(*) > 1"
+        "fails while there are duplicates, which this shows:\n"
+        f"SELECT {inside}, count(*) FROM {place(case.table)}{condition} GROUP BY {inside} HAVING count(*) > 1;"
     )
