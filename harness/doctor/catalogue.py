@@ -128,6 +128,7 @@ class Table:
     bound: str | None  # of a partition: FOR VALUES ...
     parents: tuple[int, ...]
     children: tuple[int, ...]
+    base: int | None  # of a view on one table: that table
 
     @property
     def written(self) -> str:
@@ -230,6 +231,7 @@ def _table(found: Mapping[str, Any]) -> Table:
         policies=tuple(Policy(**{**policy, "roles": tuple(policy["roles"])}) for policy in found["policies"]),
         parents=tuple(found["parents"]),
         children=tuple(found["children"]),
+        base=found["base"],
     )
 
 
@@ -256,13 +258,23 @@ WITH named AS (
       AND c.relkind IN ('r', 'p', 'v', 'f')
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
       AND has_schema_privilege(n.oid, 'USAGE')
+), bases AS (
+    SELECT w.ev_class, min(d.refobjid::bigint)::oid AS oid
+    FROM named
+    JOIN pg_rewrite AS w ON w.ev_class = named.oid AND w.ev_type = '1'
+    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> w.ev_class
+    GROUP BY w.ev_class
+    HAVING count(DISTINCT d.refobjid) = 1
 ), concerned AS (
     SELECT oid FROM named
+    UNION SELECT oid FROM bases
     UNION SELECT i.inhparent FROM pg_inherits AS i JOIN named ON i.inhrelid = named.oid
     UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN named ON i.inhparent = named.oid
 )
 SELECT jsonb_build_object(
     'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'row_security', c.relrowsecurity,
+    'base', (SELECT bases.oid::bigint FROM bases WHERE ev_class = c.oid),
     'bound', CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END,
     'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
     'parents', COALESCE((

@@ -3,6 +3,7 @@
 Executes nothing. What a repair is worth is tried in repairs.py, on a scratch copy, by examining again.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,16 +12,17 @@ from typing import Any
 import psycopg
 
 from harness.doctor import catalogue as catalogues
-from harness.doctor.anatomy import Shape, Unreadable, parameters_in, shapes
+from harness.doctor.anatomy import Shape, Unreadable, parameters_in, quoted, shapes
 from harness.doctor.catalogue import Catalogue
-from harness.doctor.plan import Plan, Question, plans
+from harness.doctor.plan import Plan, Question, Refusal, plans
 from harness.doctor.rules import arbiter, conflict, failing, hints
-from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, Severity
+from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, Severity, parameters_of
 from harness.doctor.statement import Statement
 
 REGISTERED = (arbiter, failing, conflict, hints)  # importing them fills RULES
 REFUSED = "D199"  # refused for a reason that is no matter of ours: said in the server's words
 MISSING = ("42P01", "3F000")
+UNTYPED = ("42P18", "42P08", "42725", "42883", "42804", "42846")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,49 +98,82 @@ def _judged(
     statement: Statement, parts: Sequence[Shape], plan: Plan, found: Catalogue, ask: Any, rate: float
 ) -> Examined:
     diagnoses: list[Diagnosis] = []
-    several = len(parts) > 1
+    arbiters = [name for one in plan.insertions for name in one.arbiters]
+    unchecked = None
     for number, shape in enumerate(parts):
         if not upserts(shape):
             continue
         table = found.table(shape.schema, shape.table)
         if table is None:
+            elsewhere = _elsewhere(statement, shape, number, plan, found, ask)
+            unchecked = None if elsewhere else unchecked or _missing(plan)
+            diagnoses += elsewhere
             continue
-        own = _plan_of(statement, shape, plan, ask) if several else plan
-        case = Case(statement, shape, number, table, found, own, ask, rate)
-        diagnoses += _diagnoses(case)
-    if plan.refusal is not None and not any(one.severity == "error" for one in diagnoses):
-        diagnoses.insert(0, _refused(statement, plan))
+        if table.base is not None and not any(trigger.instead for trigger in table.triggers):
+            table = found.tables.get(table.base, table)  # the view's indexes are those of the table underneath
+        asked, own = (statement.sql, number), plan
+        if (len(parts) > 1 or _beside_the_point(plan, statement)) and (probe := _probe(statement, shape)) is not None:
+            (own,) = ask([Question(probe, parameters_of(probe))])
+            arbiters += [name for one in own.insertions for name in one.arbiters]
+            asked = (probe, 0) if _beside_the_point(plan, statement) else asked
+        diagnoses += _diagnoses(Case(statement, shape, number, table, found, own, ask, asked, rate))
+    failing = any(one.severity == "error" for one in diagnoses)
+    if plan.refusal is not None and not failing and unchecked is None and not _beside_the_point(plan, statement):
+        diagnoses.append(_refused(plan.refusal))
     diagnoses.sort(key=lambda one: (one.code, one.number))
     kept = tuple(one for one in diagnoses if not statement.ignored & {"*", one.code})
-    arbiters = dict.fromkeys(name for one in plan.insertions for name in one.arbiters)
-    every = any(shape.conflict is not None and not shape.conflict.targeted for shape in parts) and plan.refusal is None
-    return Examined(statement, tuple(arbiters), every, kept)
+    every = not failing and any(shape.conflict is not None and not shape.conflict.targeted for shape in parts)
+    return Examined(
+        statement, () if plan.refusal and failing else tuple(dict.fromkeys(arbiters)), every, kept, unchecked
+    )
 
 
-def _refused(statement: Statement, plan: Plan) -> Diagnosis:
-    assert plan.refusal is not None
-    missing = "; is the schema complete, and search_path right?" if plan.refusal.sqlstate in MISSING else ""
-    message = f"the server refuses it: {plan.refusal.message}{missing}"
-    return Diagnosis(REFUSED, "error", message, plan.refusal.sqlstate)
+def _refused(refusal: Refusal) -> Diagnosis:
+    return Diagnosis(REFUSED, "error", f"the server refuses it: {refusal.message}", refusal.sqlstate)
 
 
-def _plan_of(statement: Statement, shape: Shape, plan: Plan, ask: Any) -> Plan:
-    """The plan of one INSERT among several: of an INSERT into the same table with the same clause, and nothing else."""
+def _missing(plan: Plan) -> str:
+    told = f"{plan.refusal.message}: " if plan.refusal is not None else ""
+    return f"cannot be checked: {told}is the schema complete, and search_path right?"
+
+
+def _beside_the_point(plan: Plan, statement: Statement) -> bool:
+    """Whether the refusal says nothing of the clause: what types the driver gives its parameters only the driver knows;
+    and a table that the statement reads may be a temporary one."""
+    if plan.refusal is None:
+        return False
+    return plan.refusal.sqlstate in MISSING or (statement.parameters > 0 and plan.refusal.sqlstate in UNTYPED)
+
+
+def _elsewhere(
+    statement: Statement, shape: Shape, number: int, plan: Plan, found: Catalogue, ask: Any
+) -> list[Diagnosis]:
+    """Of a table that search_path does not lead to, while another schema has one of that name."""
+    if shape.schema is not None:
+        return []
+    others = [table for table in found.tables.values() if table.name == shape.table]
+    case = [Case(statement, shape, number, table, found, plan, ask, (statement.sql, number)) for table in others[:1]]
+    return [_diagnosis(RULES["D114"], each, one) for one in case for each in arbiter.not_in_search_path(one)]
+
+
+def _probe(statement: Statement, shape: Shape) -> str | None:
+    """An INSERT into the same table with the same clause, and nothing else: to ask for one among several, or without
+    what stands around it."""
     if shape.conflict is None:
-        return plan
-    start, end = shape.written
+        return None
     target = statement.sql[slice(*shape.conflict.target)]
-    for new, old in enumerate(sorted(set(parameters_in(target))), 1):
-        target = target.replace(f"${old}", f"${new}")
-    probe = f"INSERT INTO {statement.sql[start:end]} DEFAULT VALUES ON CONFLICT {target} DO NOTHING"
-    (own,) = ask([Question(probe, len(set(parameters_in(target))))])
-    return own if own.refusal is not None or plan.refusal is None else Plan(own.insertions)
+    numbers = sorted(set(parameters_in(target)))
+    target = re.sub(r"\$(\d+)", lambda old: f"${numbers.index(int(old[1])) + 1}", target) if numbers else target
+    column = next((quoted(one.column) for one in shape.conflict.assignments), None)
+    action = "NOTHING" if column is None else f"UPDATE SET {column} = EXCLUDED.{column}"
+    return f"INSERT INTO {statement.sql[slice(*shape.written)]} DEFAULT VALUES ON CONFLICT {target} DO {action}"
 
 
 def _diagnoses(case: Case) -> Iterator[Diagnosis]:
     kind: Kind = "merge" if case.shape.command == "merge" else "conflict"
     if case.plan.refusal is not None and case.shape.conflict is not None:
-        kind = "no arbiter" if case.sqlstate == arbiter.NO_ARBITER and case.conflict.elements else "refused"
+        inferring = case.conflict.elements and case.table.kind != "v"
+        kind = "no arbiter" if case.sqlstate == arbiter.NO_ARBITER and inferring else "refused"
     for one in RULES.values():
         if one.kind != kind:
             continue

@@ -102,7 +102,7 @@ def state_of(connection: psycopg.Connection) -> object:
         """
         SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM log), (SELECT count(*) FROM purchases),
             (SELECT last_value FROM purchases_id_seq), (SELECT is_called FROM purchases_id_seq),
-            (SELECT count(*) FROM pg_database), pg_current_xact_id_if_assigned()
+            pg_current_xact_id_if_assigned()
         """
     ).fetchone()
 
@@ -118,7 +118,9 @@ def test_only_one_command_can_be_hidden_in_a_statement(live: str) -> None:
 
 def test_the_search_path_is_the_applications(live: str) -> None:
     sql = of("INSERT INTO people VALUES ('a') ON CONFLICT (app.folded(email)) DO NOTHING")
-    assert told(consult(sql, server=live)) == [("D199",)]
+    lost = consult(sql, server=live)
+    assert told(lost) == [("D114",)]
+    assert [r.text for r in lost.examined[0].diagnoses[0].repairs] == [sql[0].text.replace("people", "app.people", 1)]
     found = consult(sql, server=live, search_path="app, public")
     assert found.examined[0].arbiters == ("people_email",)
     assert told(found) == [()]
@@ -137,6 +139,46 @@ def test_what_is_known_only_at_run_time_is_not_checked(live: str) -> None:
     (one,) = consult([dynamic], server=live).examined
     assert one.unchecked == "cannot be checked: {table} is known only when it runs"
     assert one.diagnoses == ()
+
+
+@pytest.mark.parametrize(
+    ("sql", "codes", "arbiters"),
+    [
+        # A temporary table that the application makes; parameters whose types only the driver knows.
+        ("INSERT INTO parent SELECT a FROM staged ON CONFLICT (a) DO UPDATE SET a = 1", (), ("parent_a_key",)),
+        ("INSERT INTO child SELECT a FROM staged ON CONFLICT (a) DO UPDATE SET a = 1", ("D113",), ()),
+        ("INSERT INTO parent SELECT $1 + $2 ON CONFLICT (a) DO NOTHING", (), ("parent_a_key",)),
+        ("INSERT INTO child SELECT $1 + $2 ON CONFLICT (a) DO NOTHING", ("D113",), ()),
+        ("INSERT INTO purchases (student, course) SELECT $1 + $2, 1 ON CONFLICT (student, course) WHERE live = $3 "
+         "DO NOTHING", ("D104",), ()),
+        # Two in one statement: each has its own arbiter, or its own reason.
+        ("WITH x AS (INSERT INTO parent VALUES (1) ON CONFLICT (a) DO NOTHING RETURNING a) "
+         "INSERT INTO child SELECT a FROM x ON CONFLICT (a) DO NOTHING", ("D113",), ()),
+        ("WITH x AS (INSERT INTO parent VALUES (1) ON CONFLICT (a) DO NOTHING RETURNING a) INSERT INTO app.people "
+         "SELECT a::text FROM x ON CONFLICT (app.folded(email)) DO NOTHING", (), ("people_email", "parent_a_key")),
+    ],
+)  # fmt: skip
+def test_the_clause_is_judged_without_what_stands_around_it(
+    live: str, sql: str, codes: tuple[str, ...], arbiters: tuple[str, ...]
+) -> None:
+    found = consult(of(sql), server=live)
+    assert told(found) == [codes]
+    assert found.examined[0].arbiters == arbiters
+    assert all(each.repairs for each in found.examined[0].diagnoses if each.severity == "error")
+
+
+def test_a_table_that_is_nowhere_cannot_be_checked(live: str) -> None:
+    (one,) = consult(of("INSERT INTO nowhere VALUES (1) ON CONFLICT (a) DO NOTHING"), server=live).examined
+    assert one.diagnoses == ()
+    assert one.unchecked == (
+        'cannot be checked: relation "nowhere" does not exist: is the schema complete, and search_path right?'
+    )
+
+
+def test_what_else_the_server_refuses_is_said_in_its_words(live: str) -> None:
+    (one,) = consult(of("INSERT INTO parent (b) VALUES (1) ON CONFLICT (a) DO NOTHING"), server=live).examined
+    assert [(each.code, each.sqlstate) for each in one.diagnoses] == [("D199", "42703")]
+    assert one.diagnoses[0].message == 'the server refuses it: column "b" of relation "parent" does not exist'
 
 
 @pytest.mark.server

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.doctor.anatomy import normal, parameters_in, quoted, tokens_of
+from harness.doctor.anatomy import normal, parameters_in, quoted, shapes, tokens_of
 from harness.doctor.catalogue import Index, Table, bare
 from harness.doctor.plan import Question
 from harness.doctor.rules.rule import (
@@ -15,6 +15,7 @@ from harness.doctor.rules.rule import (
     duplicates,
     in_schema,
     listed,
+    parameters_of,
     place,
     rule,
     unique_index,
@@ -58,19 +59,20 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
     JDBC: five; server-side prepared statements of Go and Node: at once). It therefore works in every test, and fails on
     connections that live. Write the predicate as a constant.
     """
-    if case.conflict.predicate is None or not (numbers := sorted(set(parameters_in(case.conflict.predicate)))):
+    asked = shapes(case.asked[0])[case.asked[1]].conflict
+    if asked is None or not (numbers := sorted(set(parameters_in(asked.predicate or "")))):
         return
     for index in _partial(case):
         assert index.predicate is not None
         questions = [
             Question(
-                case.statement.sql, case.statement.parameters, _values(case, dict(zip(numbers, chosen, strict=True)))
+                case.asked[0], parameters_of(case.asked[0]), _values(case, dict(zip(numbers, chosen, strict=True)))
             )
             for chosen in itertools.islice(itertools.product(_constants(index.predicate), repeat=len(numbers)), 64)
         ]
         arbiters = {name for plan in case.ask(questions) for one in plan.insertions for name in one.arbiters}
         if index.name in arbiters:
-            written = f"${numbers[0]}"
+            written = f"${parameters_in(case.conflict.predicate or '')[0]}"
             yield Found(
                 f"the clause's predicate holds a parameter ({written}), so {index.name} arbitrates only while "
                 "plans are "
@@ -227,6 +229,17 @@ def wrong_table(case: Case) -> Iterator[Found]:
             return
 
 
+def not_in_search_path(case: Case) -> Iterator[Found]:
+    """The same where search_path leads to no table at all: `case.table` is one that has the name."""
+    others = [table for table in case.catalogue.tables.values() if table.name == case.table.name]
+    yield Found(
+        f"search_path ({listed(case.catalogue.search_path)}) leads to no table {quoted(case.table.name)}; there is "
+        f"{listed([table.written for table in others])}",
+        tuple(Proposal(edits=(Edit("table", table.written),)) for table in others[:3]),
+        sqlstate="42P01",
+    )
+
+
 @rule("D107", "the matching index is not unique", kind="no arbiter", sqlstate=NO_ARBITER)
 def not_unique(case: Case) -> Iterator[Found]:
     """An index on the very columns is there, but it is not unique: it finds rows, and refuses none.
@@ -356,7 +369,7 @@ def _constants(predicate: str) -> list[str]:
 
 
 def _values(case: Case, chosen: dict[int, str]) -> tuple[str, ...]:
-    return tuple(chosen.get(number, "NULL") for number in range(1, case.statement.parameters + 1))
+    return tuple(chosen.get(number, "NULL") for number in range(1, parameters_of(case.asked[0]) + 1))
 
 
 def _mentions(expression: str, column: str) -> bool:

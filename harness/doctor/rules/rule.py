@@ -60,6 +60,7 @@ class Case:
     catalogue: Catalogue
     plan: Plan
     ask: Callable[[Sequence[Question]], list[Plan]] = field(repr=False)
+    asked: tuple[str, int]  # the text that was planned, and which of its shapes this is
     rate: float = 10.0  # calls a second to reckon with
 
     @property
@@ -116,7 +117,7 @@ class Case:
 
     def accepts(self, *edits: Edit) -> Plan | None:
         """The plan of the statement so edited, where the server has one."""
-        edited = edited_text(self.statement.sql, self.number, edits)
+        edited = edited_text(*self.asked, edits)
         (plan,) = self.ask([Question(edited, parameters_of(edited))])
         return plan if plan.refusal is None else None
 

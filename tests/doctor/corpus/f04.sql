@@ -305,3 +305,25 @@ CREATE TABLE t (a int UNIQUE); CREATE TABLE log (a int);
 CREATE RULE logged AS ON INSERT TO t DO ALSO INSERT INTO log VALUES (NEW.a);
 INSERT INTO t VALUES (1)
 ON CONFLICT (a) DO NOTHING;
+
+--- a view, and the index of the table underneath
+-- says: D103
+-- repairs: sql ddl
+-- really: 42P10
+CREATE TABLE t (a int NOT NULL, live boolean);
+CREATE UNIQUE INDEX t_a ON t (a) WHERE live;
+CREATE VIEW v AS SELECT a, live FROM t;
+INSERT INTO v VALUES (1, true)
+ON CONFLICT (a)
+DO UPDATE SET live = true;
+
+--- a view with an INSTEAD OF trigger
+-- says: D118
+-- really: 42P10
+CREATE TABLE t (a int UNIQUE);
+CREATE VIEW v AS SELECT a FROM t;
+CREATE FUNCTION elsewhere() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER elsewhere INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION elsewhere();
+INSERT INTO v VALUES (1)
+ON CONFLICT (a)
+DO NOTHING;
