@@ -6,53 +6,13 @@ a general parser would normalise. It judges nothing: which index a clause means 
 that of PostgreSQL's INSERT and MERGE reference pages; the lexical rules are chapter 4.1.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.doctor.lexer import Token, Unreadable, closing, tokens_of
+
 Action = Literal["nothing", "update", "select"]
-
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+|--[^\n]*)
-  | (?P<string>[eE]'(?:[^'\\]|\\.|'')*' | (?:[bBxXnN]|[uU]&)?'(?:[^']|'')*'
-      | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?P=tag))
-  | (?P<quoted>(?:[uU]&)?"(?:[^"]|"")*")
-  | (?P<parameter>\$\d+)
-  | (?P<number>\d[\w.]*)
-  | (?P<word>[^\W\d][\w$]*)
-  | (?P<mark>::|[^\w\s])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-class Unreadable(ValueError):
-    """A shape that this reader does not know: what it expected, and what it found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    kind: str
-    text: str
-    start: int
-    end: int
-
-    @property
-    def keyword(self) -> str:
-        return self.text.upper() if self.kind == "word" else ""
-
-    @property
-    def name(self) -> str | None:
-        """As the catalogue spells it: folded to lower case unless quoted."""
-        match self.kind:
-            case "word":
-                return self.text.lower()
-            case "quoted":
-                return self.text.removeprefix("U&").removeprefix("u&")[1:-1].replace('""', '"')
-            case _:
-                return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,62 +73,6 @@ def shapes(sql: str) -> tuple[Shape, ...]:
         for at in range(len(tokens) - 1)
         if tokens[at].keyword in ("INSERT", "MERGE") and tokens[at + 1].keyword == "INTO"
     )
-
-
-def tokens_of(sql: str) -> Iterator[Token]:
-    at = 0
-    while at < len(sql):
-        if sql.startswith("/*", at):  # nests, as no regular expression can tell
-            end = _end_of_comment(sql, at)
-            yield Token("space", sql[at:end], at, end)
-        else:
-            match = _TOKEN.match(sql, at)
-            assert match is not None  # the last alternative takes any character
-            end = match.end()
-            yield Token(match.lastgroup if match.lastgroup != "tag" else "string", match[0], at, end)  # type: ignore[arg-type]
-        at = end
-
-
-def _end_of_comment(sql: str, at: int) -> int:
-    depth = 0
-    for mark in re.finditer(r"/\*|\*/", sql[at:]):
-        depth += 1 if mark[0] == "/*" else -1
-        if depth == 0:
-            return at + mark.end()
-    return len(sql)
-
-
-def normal(text: str) -> str:
-    """An expression for comparison: without comments, case, spaces, and parentheses around the whole."""
-    tokens = [token for token in tokens_of(text) if token.kind != "space"]
-    while len(tokens) > 1 and tokens[0].text == "(" and _closing(tokens, 0) == len(tokens) - 1:
-        tokens = tokens[1:-1]
-    return " ".join(quoted(token.name) if token.name is not None else token.text for token in tokens)
-
-
-def quoted(name: str) -> str:
-    """A name as it must be written: quoted where folding or a keyword would change it."""
-    return (
-        name
-        if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) and name not in RESERVED
-        else '"' + name.replace('"', '""') + '"'
-    )
-
-
-def parameters_in(text: str) -> tuple[int, ...]:
-    return tuple(int(token.text[1:]) for token in tokens_of(text) if token.kind == "parameter")
-
-
-def _closing(tokens: Sequence[Token], at: int) -> int:
-    depth = 0
-    for number in range(at, len(tokens)):
-        if tokens[number].text in "([":
-            depth += 1
-        elif tokens[number].text in ")]":
-            depth -= 1
-            if depth == 0:
-                return number
-    raise Unreadable(f"expected a closing parenthesis for the one at character {tokens[at].start + 1}, found none")
 
 
 class _Reader:
@@ -298,10 +202,10 @@ class _Reader:
         """`name`, `func(...)` or `(expression)`; then COLLATE collation; then an operator class."""
         at = 1
         if part[0].text == "(":
-            at = _closing(part, 0) + 1
+            at = closing(part, 0) + 1
         else:
             while at < len(part) and part[at].text in (".", "("):
-                at = at + 2 if part[at].text == "." else _closing(part, at) + 1
+                at = at + 2 if part[at].text == "." else closing(part, at) + 1
         bare = part[:at]
         return Element(self.text(part), self.text(bare), bare[0].name if len(bare) == 1 else None)
 
@@ -364,7 +268,7 @@ class _Reader:
 
     def after(self) -> int:
         """Behind the token that comes, and behind all that its parenthesis holds."""
-        return _closing(self.tokens, self.at) + 1 if self.tokens[self.at].text in "([" else self.at + 1
+        return closing(self.tokens, self.at) + 1 if self.tokens[self.at].text in "([" else self.at + 1
 
     def qualified(self) -> list[str]:
         names = []
@@ -380,7 +284,7 @@ class _Reader:
 
     def list(self) -> list[list[Token]]:
         """What stands between a parenthesis and its closing one, cut at commas."""
-        end = _closing(self.tokens, self.at)
+        end = closing(self.tokens, self.at)
         inside, self.at = self.tokens[self.at + 1 : end], end + 1
         parts: list[list[Token]] = [[]]
         depth = 0
@@ -418,110 +322,3 @@ def _part_of_row(value: str, number: int) -> str:
 
 _QUERY = {"SELECT", "WITH", "VALUES", "TABLE"}
 _AFTER_TABLE = {"VALUES", "SELECT", "DEFAULT", "OVERRIDING", "WITH", "TABLE", "USING", "ON"}
-
-# Appendix C, "reserved" in the column PostgreSQL: what must be quoted to be a column's or a table's name.
-RESERVED = frozenset(
-    [
-        "all",
-        "analyse",
-        "analyze",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "asymmetric",
-        "authorization",
-        "binary",
-        "both",
-        "case",
-        "cast",
-        "check",
-        "collate",
-        "collation",
-        "column",
-        "concurrently",
-        "constraint",
-        "create",
-        "cross",
-        "current_catalog",
-        "current_date",
-        "current_role",
-        "current_schema",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "default",
-        "deferrable",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "false",
-        "fetch",
-        "for",
-        "foreign",
-        "freeze",
-        "from",
-        "full",
-        "grant",
-        "group",
-        "having",
-        "ilike",
-        "in",
-        "initially",
-        "inner",
-        "intersect",
-        "into",
-        "is",
-        "isnull",
-        "join",
-        "lateral",
-        "leading",
-        "left",
-        "like",
-        "limit",
-        "localtime",
-        "localtimestamp",
-        "natural",
-        "not",
-        "notnull",
-        "null",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "outer",
-        "overlaps",
-        "placing",
-        "primary",
-        "references",
-        "returning",
-        "right",
-        "select",
-        "session_user",
-        "similar",
-        "some",
-        "symmetric",
-        "system_user",
-        "table",
-        "tablesample",
-        "then",
-        "to",
-        "trailing",
-        "true",
-        "union",
-        "unique",
-        "user",
-        "using",
-        "variadic",
-        "verbose",
-        "when",
-        "where",
-        "window",
-        "with",
-    ]
-)

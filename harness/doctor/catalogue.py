@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from harness.doctor.anatomy import normal, quoted
+from harness.doctor.lexer import normal, quoted
 
 Name = tuple[str | None, str]
 """A table as a statement names it: schema or None, name."""

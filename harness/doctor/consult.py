@@ -14,9 +14,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.doctor import plan, scratch, sources
-from harness.doctor.anatomy import Unreadable, shapes
+from harness.doctor.anatomy import shapes
 from harness.doctor.catalogue import Name
 from harness.doctor.examine import Examined, examine, upserts
+from harness.doctor.lexer import Unreadable
 from harness.doctor.repairs import with_repairs, without_repairs
 from harness.doctor.statement import Statement
 from harness.servers import choose, dsn
@@ -54,7 +55,7 @@ def consult(
         return _on_schema(statements, server, schema, search_path, rate, repairs)
     if parsed.provider != "dsn":
         raise ServerError(
-            f"nothing to examine against: expected --schema FILE (or a folder of migrations), or --server "
+            "nothing to examine against: expected --schema FILE (or a folder of migrations), or --server "
             f"postgresql://... with the tables, found --server {parsed} ({because}) and no --schema"
         )
     return _on_live(statements, parsed.detail, search_path, rate, repairs)
@@ -181,9 +182,8 @@ def _live(address: str) -> Iterator[psycopg.Connection[Any]]:
         standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if standby == (True,):
             raise ServerError(
-                f"{dsn.without_password(address)} is a standby, on which no INSERT can be planned; give the "
-                "primary, or "
-                "--schema with a dump (pg_dump -s)"
+                f"{dsn.without_password(address)} is a standby, on which no INSERT can be planned; give the primary, "
+                "or --schema with a dump (pg_dump -s)"
             )
         yield connection
         if not connection.closed:

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from harness.doctor.anatomy import quoted
 from harness.doctor.catalogue import Catalogue, Column, Name, Table, read
+from harness.doctor.lexer import quoted
 from harness.servers.server import one_line
 
 # In dependency order. Nothing that belongs to an extension: CREATE EXTENSION makes it.
@@ -132,8 +132,8 @@ def _row_security(table: Table) -> Iterator[str]:
     for role in sorted({role for policy in table.policies for role in policy.roles} - {"public"}):
         literal = sql.Literal(role).as_string()
         yield (
-            f"DO $do$ BEGIN IF to_regrole({sql.Literal(quoted(role)).as_string()}) IS NULL THEN "
-            f"EXECUTE format('CREATE ROLE %I', {literal}); END IF; END $do$"
+            f"DO $do$ BEGIN IF to_regrole({sql.Literal(quoted(role)).as_string()}) IS NULL THEN EXECUTE "
+            f"format('CREATE ROLE %I', {literal}); END IF; END $do$"
         )
     commands = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
     for policy in table.policies:
@@ -142,6 +142,6 @@ def _row_security(table: Table) -> Iterator[str]:
         check = f" WITH CHECK ({policy.check})" if policy.check else ""
         kind = "PERMISSIVE" if policy.permissive else "RESTRICTIVE"
         yield (
-            f"CREATE POLICY {quoted(policy.name)} ON {table.written} AS {kind} FOR {commands[policy.command]} "
-            f"TO {roles}{using}{check}"
+            f"CREATE POLICY {quoted(policy.name)} ON {table.written} AS {kind} FOR {commands[policy.command]} TO "
+            f"{roles}{using}{check}"
         )

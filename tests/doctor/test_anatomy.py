@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.doctor.anatomy import Unreadable, normal, parameters_in, quoted, shapes
+from harness.doctor.anatomy import shapes
+from harness.doctor.lexer import Unreadable, normal, parameters_in, quoted
 from harness.doctor.rules.rule import OLD, Edit, edited_text
 
 UPSERT = """INSERT INTO app.users AS u (id, "E-Mail") VALUES ($1, lower($2)), (%s, :name) -- ON CONFLICT (nothing)

@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.doctor.anatomy import normal, parameters_in, quoted, shapes, tokens_of
+from harness.doctor.anatomy import shapes
 from harness.doctor.catalogue import Index, Table, bare
+from harness.doctor.lexer import normal, parameters_in, quoted, tokens_of
 from harness.doctor.plan import Question
 from harness.doctor.rules.rule import (
     Case,
@@ -74,9 +75,8 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
         if index.name in arbiters:
             written = f"${parameters_in(case.conflict.predicate or '')[0]}"
             yield Found(
-                f"the clause's predicate holds a parameter ({written}), so {index.name} arbitrates only while "
-                "plans are "
-                "custom: it passes on young connections, and fails once the plan is generic (psycopg: from the "
+                f"the clause's predicate holds a parameter ({written}), so {index.name} arbitrates only while plans "
+                "are custom: it passes on young connections, and fails once the plan is generic (psycopg: from the "
                 "11th call)",
                 (
                     Proposal(edits=(Edit("target", f"{case.named} WHERE {bare(index.predicate)}"),)),
@@ -132,8 +132,8 @@ def collation_or_opclass(case: Case) -> Iterator[Found]:
     if (plan := case.accepts(edit)) is not None:
         names = listed([name for one in plan.insertions for name in one.arbiters])
         yield Found(
-            f"the clause asks for {listed([element.text for element in elements])}, and {names} has another collation "
-            "or operator class",
+            f"the clause asks for {listed([element.text for element in elements])}, and {names} has another "
+            "collation or operator class",
             (Proposal(edits=(edit,)), _full_index(case)),
         )
 
@@ -170,9 +170,8 @@ def partitioned(case: Case) -> Iterator[Found]:
         yield Found(f"{by}, and no unique index of it can leave out {listed(missing)}{only}", tuple(proposals))
     elif theirs:
         yield Found(
-            f"{by}, and only partitions have a unique index on {case.named} ({listed(theirs)}), which an INSERT "
-            "into the "
-            "parent does not see",
+            f"{by}, and only partitions have a unique index on {case.named} ({listed(theirs)}), which an INSERT into "
+            "the parent does not see",
             (_full_index(case),),
         )
 
@@ -277,8 +276,8 @@ def expression(case: Case) -> Iterator[Found]:
         edit = Edit("target", whole(index))
         if case.accepts(edit) is not None:
             yield Found(
-                f"the unique index {index.name} is on {index.shown}, and the clause names {case.named}: "
-                "an expression is matched by the same expression only",
+                f"the unique index {index.name} is on {index.shown}, and the clause names {case.named}: an "
+                "expression is matched by the same expression only",
                 (Proposal(edits=(edit,)), _full_index(case)),
             )
             return

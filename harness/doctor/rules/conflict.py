@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.doctor.anatomy import Assignment, normal, quoted, tokens_of
+from harness.doctor.anatomy import Assignment
 from harness.doctor.catalogue import Column, Index, bare
+from harness.doctor.lexer import normal, quoted, tokens_of
 from harness.doctor.rules.rule import (
     Case,
     Edit,
@@ -85,8 +86,8 @@ def nulls_never_conflict(case: Case) -> Iterator[Found]:
             made = unique_index(case, keys, where=where, more=" NULLS NOT DISTINCT")
             proposals.append(Proposal(ddl=made, comment=duplicates(case, keys, where)))
         yield Found(
-            f"{listed(names)} may be NULL, and NULLs never conflict in {index.name}: every such upsert inserts "
-            "one more row",
+            f"{listed(names)} may be NULL, and NULLs never conflict in {index.name}: every such upsert inserts one "
+            "more row",
             tuple(proposals),
         )
 
@@ -107,8 +108,8 @@ def changes_a_key(case: Case) -> Iterator[Found]:
         names = [one.column for one in changed]
         of = dict.fromkeys(keys[name].name for name in names)
         yield Found(
-            f"at a conflict DO UPDATE gives the row another {listed(names)}, a key ({listed(list(of))}) that "
-            "others may hold",
+            f"at a conflict DO UPDATE gives the row another {listed(names)}, a key ({listed(list(of))}) that others "
+            "may hold",
             _without(case, names),
         )
 
@@ -144,8 +145,7 @@ def changes_the_owner(case: Case) -> Iterator[Found]:
         ]
         yield Found(
             f"at a conflict on {listed([index.name for index in case.arbiters])} the row of another {one.column} "
-            "becomes this "
-            "call's",
+            "becomes this call's",
             (*_without(case, [one.column]), *(wider if case.conflict.elements else [])),
         )
 
@@ -176,8 +176,8 @@ def nothing_returned(case: Case) -> Iterator[Found]:
             Proposal(tuple(edits), comment="locks and rewrites the row that is there; fires UPDATE triggers")
         )
     yield Found(
-        "at a conflict DO NOTHING returns no row, so RETURNING "
-        f"{case.shape.returning.strip()} comes back empty on the second call",
+        f"at a conflict DO NOTHING returns no row, so RETURNING {case.shape.returning.strip()} comes back empty on "
+        "the second call",
         tuple(proposals),
     )
 
@@ -226,8 +226,7 @@ def merge_as_upsert(case: Case) -> Iterator[Found]:
     )
     yield Found(
         f"MERGE does not arbitrate: two sessions that both find no match both insert, and {end}; INSERT ... ON "
-        "CONFLICT is the "
-        "statement that cannot",
+        "CONFLICT is the statement that cannot",
         sqlstate=_state(unique) if unique else None,
     )
 

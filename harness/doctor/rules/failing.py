@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from harness.doctor.anatomy import normal, quoted, tokens_of
-from harness.doctor.catalogue import Index, Policy
+from harness.doctor.catalogue import Index
+from harness.doctor.lexer import normal, quoted, tokens_of
 from harness.doctor.rules.rule import OLD, Case, Edit, Found, Proposal, listed, place, rule, whole
 
 
@@ -57,15 +57,15 @@ def deferrable(case: Case) -> Iterator[Found]:
         replaced = Proposal(
             ddl=(
                 f"CREATE UNIQUE INDEX CONCURRENTLY {new} ON {place(case.table)} {index.target}",
-                f"ALTER TABLE {place(case.table)} DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} "
-                f"{kind} USING INDEX {new}",
+                f"ALTER TABLE {place(case.table)} DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} {kind} "
+                f"USING INDEX {new}",
             ),
             comment="the constraint is then checked at once: nothing may rely on it being deferred",
         )
         named = [Proposal(edits=(Edit("target", whole(one)),)) for one in others if not case.conflict.targeted][:1]
         yield Found(
-            f"{index.constraint or index.name} is DEFERRABLE, and deferrable constraints cannot arbitrate: "
-            "EXPLAIN passes, execution fails with 55000",
+            f"{index.constraint or index.name} is DEFERRABLE, and deferrable constraints cannot arbitrate: EXPLAIN "
+            "passes, execution fails with 55000",
             (*named, *((replaced,) if index.unique else ())),
         )
         return
@@ -83,8 +83,7 @@ def exclusion_update(case: Case) -> Iterator[Found]:
         if index.exclusion and case.conflict.constraint == index.constraint:
             yield Found(
                 f"{index.constraint} is an exclusion constraint, under which a row may conflict with many, so DO "
-                "UPDATE has "
-                "no one row to update",
+                "UPDATE has no one row to update",
                 (Proposal(edits=(Edit("act", "DO NOTHING"),)),),
             )
 
@@ -126,48 +125,11 @@ def same_key_twice(case: Case) -> Iterator[Found]:
         for (one, first), (other, second) in combinations(enumerate(zip(*values, strict=False), 1), 2):
             if all(surely_equal(a, b, index) for a, b in zip(first, second, strict=True)):
                 yield Found(
-                    f"rows {one} and {other} have the same {listed(index.columns)} ({listed(first)}), and DO "
-                    "UPDATE may touch "
-                    "a row once in a command",
+                    f"rows {one} and {other} have the same {listed(index.columns)} ({listed(first)}), and DO UPDATE "
+                    "may touch a row once in a command",
                     (Proposal(edits=(distinct(case, index.columns),)),),
                 )
                 return
-
-
-@rule("D117", "row-level security without a policy for SELECT", sqlstate="42501")
-def row_security(case: Case) -> Iterator[Found]:
-    """An upsert reads: with row-level security, ON CONFLICT with a target or DO UPDATE needs a policy that lets the
-    role SELECT.
-
-    Without one it is 42501 "new row violates row-level security policy" for every row, conflict or not, and although
-    INSERT and UPDATE policies allow it. RETURNING needs it too. The owner of the table and superusers are exempt
-    (unless FORCE ROW LEVEL SECURITY), which is why it works in psql. DO NOTHING without target and without RETURNING
-    reads nothing.
-    """
-    if case.plan.refusal is not None or not case.table.row_security:
-        return
-    if not case.conflict.targeted and case.conflict.action == "nothing" and case.shape.returning is None:
-        return
-    inserting = [policy for policy in case.table.policies if policy.permissive and policy.command in "a*"]
-    reading = [policy for policy in case.table.policies if policy.permissive and policy.command in "r*"]
-    unread = [policy for policy in inserting if not any(_covers(one, policy) for one in reading)]
-    for policy in unread[:1]:
-        roles = listed([role if role == "public" else quoted(role) for role in policy.roles])
-        ddl = (
-            f"CREATE POLICY {quoted(f'{policy.name}_read'[:63])} ON {place(case.table)} FOR SELECT TO {roles} "
-            f"USING ({bare_or_true(policy)})"
-        )
-        silent = case.conflict.action == "nothing" and case.shape.returning is None
-        sql = [Proposal(edits=(Edit("target", ""),), comment="reads nothing; every unique index then arbitrates")]
-        yield Found(
-            f"row-level security lets {listed(policy.roles)} INSERT (policy {policy.name}) but no policy lets it "
-            "SELECT, which "
-            "ON CONFLICT needs",
-            (
-                *(sql if silent else ()),
-                Proposal(ddl=(ddl,), comment="decide who may see which rows; this shows those that may be inserted"),
-            ),
-        )
 
 
 @rule("D118", "a rule or an INSTEAD OF trigger rewrites the INSERT", kind="refused", sqlstate="0A000")
@@ -180,8 +142,8 @@ def rewritten(case: Case) -> Iterator[Found]:
     rules = case.table.rules
     if case.sqlstate == "0A000" and rules:
         yield Found(
-            f"{place(case.table)} has the rule {_rule_name(rules[0])}, and ON CONFLICT cannot be used with INSERT "
-            "or UPDATE rules"
+            f"{place(case.table)} has the rule {_rule_name(rules[0])}, and ON CONFLICT cannot be used with INSERT or "
+            "UPDATE rules"
         )
     elif case.table.kind == "v" and any(trigger.instead for trigger in case.table.triggers):
         yield Found(
@@ -227,14 +189,6 @@ def distinct(case: Case, columns: tuple[str, ...]) -> Edit:
 def _type(case: Case, name: str) -> str:
     column = case.table.column(name)
     return column.type if column is not None else "text"
-
-
-def _covers(reading: Policy, inserting: Policy) -> bool:
-    return "public" in reading.roles or set(inserting.roles) <= set(reading.roles)
-
-
-def bare_or_true(policy: Policy) -> str:
-    return policy.check or policy.using or "true"
 
 
 def _rule_name(definition: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from harness.doctor.anatomy import quoted, tokens_of
+from harness.doctor.lexer import quoted, tokens_of
 from harness.doctor.rules.conflict import made_anew
 from harness.doctor.rules.failing import distinct, given, surely_equal
 from harness.doctor.rules.rule import Case, Edit, Found, Proposal, listed, place, rule, whole
@@ -31,8 +31,8 @@ def burned_sequence(case: Case) -> Iterator[Found]:
         if not column.identity:
             ddl.append(f"ALTER SEQUENCE {numbers.name} AS bigint")
         yield Found(
-            f"each call takes a value of {numbers.name}, also at a conflict: {column.name} ({column.type}) ends after "
-            f"{_span(left / case.rate)} at {case.rate:g} calls a second",
+            f"each call takes a value of {numbers.name}, also at a conflict: {column.name} ({column.type}) ends "
+            f"after {_span(left / case.rate)} at {case.rate:g} calls a second",
             (
                 Proposal(
                     ddl=tuple(ddl),

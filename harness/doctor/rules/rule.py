@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.doctor.anatomy import Conflict, Shape, normal, parameters_in, quoted, shapes, tokens_of
+from harness.doctor.anatomy import Conflict, Shape, shapes
 from harness.doctor.catalogue import Catalogue, Index, Table, bare
+from harness.doctor.lexer import normal, parameters_in, quoted, tokens_of
 from harness.doctor.plan import Plan, Question
 from harness.doctor.statement import Statement
 
@@ -192,8 +193,8 @@ def unique_index(
     table = table or case.table
     partitioned = table.kind == "p"
     return (
-        f"CREATE UNIQUE INDEX {'' if partitioned else 'CONCURRENTLY '}{quoted(free_name(case, table, keys))} "
-        f"ON {place(table)} {keys}{more}{f' WHERE {where}' if where else ''}",
+        f"CREATE UNIQUE INDEX {'' if partitioned else 'CONCURRENTLY '}{quoted(free_name(case, table, keys))} ON "
+        f"{place(table)} {keys}{more}{f' WHERE {where}' if where else ''}",
     )
 
 

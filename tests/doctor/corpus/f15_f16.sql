@@ -82,3 +82,32 @@ SELECT setval('t_id_seq', 2147483647);
 INSERT INTO t (k, n) VALUES ('a', 1)
 ON CONFLICT (k)
 DO UPDATE SET n = EXCLUDED.n;
+
+--- C103 row-level security without UPDATE
+-- says: D209
+-- arbiter: notes_pkey
+-- repairs: sql ddl
+-- really: 42501
+-- before: INSERT INTO notes VALUES (1, 'a', 'y')
+-- role: doctor_web
+CREATE TABLE notes (id int PRIMARY KEY, owner text, body text);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+GRANT ALL ON notes TO doctor_web;
+CREATE POLICY notes_insert ON notes FOR INSERT TO doctor_web WITH CHECK (owner = 'a');
+CREATE POLICY notes_select ON notes FOR SELECT TO doctor_web USING (true);
+INSERT INTO notes VALUES (1, 'a', 'x')
+ON CONFLICT (id)
+DO UPDATE SET body = EXCLUDED.body;
+
+--- C103 one policy for all commands
+-- says: nothing
+-- arbiter: notes_pkey
+-- before: INSERT INTO notes VALUES (1, 'a', 'y')
+-- role: doctor_web
+CREATE TABLE notes (id int PRIMARY KEY, owner text, body text);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+GRANT ALL ON notes TO doctor_web;
+CREATE POLICY notes_all ON notes TO doctor_web USING (owner = 'a');
+INSERT INTO notes VALUES (1, 'a', 'x')
+ON CONFLICT (id)
+DO UPDATE SET body = EXCLUDED.body;
