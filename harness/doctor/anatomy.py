@@ -55,6 +55,7 @@ class Shape:
     command: Literal["insert", "merge"]
     schema: str | None
     table: str
+    whole: tuple[int, int]  # the place of all of it
     written: tuple[int, int]  # the place of the table's name
     columns: tuple[str, ...] | None  # as listed; None: all of the table's
     rows: tuple[tuple[str, ...], ...] | None  # the expressions of VALUES; None: a query, or DEFAULT VALUES
@@ -95,6 +96,7 @@ class _Reader:
 
     def shape(self) -> Shape:
         command = self.tokens[self.at].keyword
+        whole = (self.tokens[self.at].start, self.tokens[-1].end)
         self.at += 2
         if self.keyword() == "ONLY":
             self.at += 1
@@ -104,14 +106,14 @@ class _Reader:
         schema = names[-2] if len(names) > 1 else None
         if command == "MERGE":
             inserts = any(self.tokens[number].keyword == "INSERT" for number in range(self.at, len(self.tokens)))
-            return Shape("merge", schema, names[-1], written, None, None, None, False, None, self.returning(), inserts)
+            parts = (None, None, None, False, None, self.returning(), inserts)
+            return Shape("merge", schema, names[-1], whole, written, *parts)
         self.alias()
         columns = self.columns()
         rows, query, deduplicated = self.source()
         conflict = self.conflict()
-        return Shape(
-            "insert", schema, names[-1], written, columns, rows, query, deduplicated, conflict, self.returning(), True
-        )
+        inside = (columns, rows, query, deduplicated, conflict, self.returning(), True)
+        return Shape("insert", schema, names[-1], whole, written, *inside)
 
     # Parts ---------------------------------------------------------------------------------------------------------
 

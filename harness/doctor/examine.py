@@ -16,11 +16,11 @@ from harness.doctor.anatomy import Shape, shapes
 from harness.doctor.catalogue import Catalogue
 from harness.doctor.lexer import Unreadable, parameters_in, quoted
 from harness.doctor.plan import Plan, Question, Refusal, plans
-from harness.doctor.rules import arbiter, conflict, failing, hints, security
+from harness.doctor.rules import arbiter, conflict, failing, hints, merge, security
 from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, Severity, parameters_of
 from harness.doctor.statement import Statement
 
-REGISTERED = (arbiter, failing, conflict, hints, security)  # importing them fills RULES
+REGISTERED = (arbiter, failing, conflict, hints, merge, security)  # importing them fills RULES
 REFUSED = "D199"  # refused for a reason that is no matter of ours: said in the server's words
 MISSING = ("42P01", "3F000")
 UNTYPED = ("42P18", "42P08", "42725", "42883", "42804", "42846")

@@ -48,9 +48,9 @@ def second_unique_index(case: Case) -> Iterator[Found]:
         proposals.append(Proposal(edits=(Edit("target", ""),), comment="every unique index then arbitrates"))
     yield Found(
         f"only {listed([index.name for index in case.arbiters])} arbitrates; a row that conflicts on "
-        f"{listed([f'{index.name} {index.shown}' for index in loose])} is {_state(loose)} in spite of ON CONFLICT",
+        f"{listed([f'{index.name} {index.shown}' for index in loose])} is {state_of(loose)} in spite of ON CONFLICT",
         tuple(proposals),
-        sqlstate=_state(loose),
+        sqlstate=state_of(loose),
     )
 
 
@@ -208,29 +208,6 @@ def predicate_without_effect(case: Case) -> Iterator[Found]:
         )
 
 
-@rule("D207", "MERGE used as an upsert", kind="merge")
-def merge_as_upsert(case: Case) -> Iterator[Found]:
-    """MERGE looks first and inserts then, and takes no measure against what others insert in between.
-
-    Two sessions that both find no match both insert: 23505 where a unique index is there, two rows where none is.
-    (Chapter 13.2 and the MERGE page say so; only INSERT ... ON CONFLICT guarantees insert or update at READ COMMITTED.)
-    Use MERGE for batches that run alone.
-    """
-    if not case.shape.inserts:
-        return
-    unique = [index for index in case.table.uniques if not made_anew(case, index)] or list(case.table.uniques)
-    end = (
-        f"the second is {_state(unique)} ({listed([index.name for index in unique])})"
-        if unique
-        else "there are two rows"
-    )
-    yield Found(
-        f"MERGE does not arbitrate: two sessions that both find no match both insert, and {end}; INSERT ... ON "
-        "CONFLICT is the statement that cannot",
-        sqlstate=_state(unique) if unique else None,
-    )
-
-
 @rule("D208", "a soft-deleted row holds the key")
 def soft_deleted_row(case: Case) -> Iterator[Found]:
     """Under a full unique index a row with deleted_at set still holds its key, invisible to the application.
@@ -279,7 +256,7 @@ def soft_deleted_row(case: Case) -> Iterator[Found]:
 # What they share ---------------------------------------------------------------------------------------------------
 
 
-def _state(indexes: Sequence[Index]) -> str:
+def state_of(indexes: Sequence[Index]) -> str:
     return "23505" if any(index.unique for index in indexes) else "23P01"
 
 

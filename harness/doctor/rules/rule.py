@@ -18,7 +18,7 @@ from harness.doctor.plan import Plan, Question
 from harness.doctor.statement import Statement
 
 Severity = Literal["error", "warning", "hint"]
-Part = Literal["target", "act", "table", "query"]
+Part = Literal["target", "act", "table", "query", "whole"]
 
 OLD = "\0"
 """In the text of an edit: what stood there before."""
@@ -127,7 +127,7 @@ def edited_text(text: str, number: int, edits: Sequence[Edit]) -> str:
     """The text with parts of its n-th shape replaced. Raises Unreadable."""
     shape = shapes(text)[number]
     conflict = shape.conflict
-    places = {"table": shape.written, "query": shape.query}
+    places = {"table": shape.written, "query": shape.query, "whole": shape.whole}
     if conflict is not None:
         places |= {"target": conflict.target, "act": conflict.act}
     for edit in sorted(edits, key=lambda edit: places[edit.part] or (0, 0), reverse=True):
