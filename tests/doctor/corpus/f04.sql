@@ -327,3 +327,14 @@ CREATE TRIGGER elsewhere INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION el
 INSERT INTO v VALUES (1)
 ON CONFLICT (a)
 DO NOTHING;
+
+--- a predicate that a NULL for its parameter would satisfy
+-- says: D104
+-- repairs: sql ddl
+-- really: 42P10
+-- values: NULL
+CREATE TABLE t (a int NOT NULL, live boolean);
+CREATE UNIQUE INDEX t_a ON t (a) WHERE live;
+INSERT INTO t VALUES (1, true)
+ON CONFLICT (a) WHERE live = coalesce($1, true)
+DO NOTHING;
