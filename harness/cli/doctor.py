@@ -12,7 +12,6 @@ import click
 from harness.cli.options import consoles, debug, no_color, report_file, server_spec
 from harness.doctor import sources
 from harness.doctor.consult import Consultation, consult, upserting
-from harness.doctor.examine import REFUSED
 from harness.doctor.output.machine import github_lines, json_text, sarif_text
 from harness.doctor.output.terminal import show
 from harness.doctor.rules.rule import RULES, Rule
@@ -134,8 +133,7 @@ def _known(code: str) -> Rule:
         known: Sequence[str] = sorted(RULES)
         close = difflib.get_close_matches(code.upper(), known, n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
-        refused = f"; {REFUSED} is what the server refuses for another reason" if code.upper() == REFUSED else ""
-        raise click.UsageError(f"{code}: no such diagnosis{guess}{refused}; 'harness explain' lists them")
+        raise click.UsageError(f"{code}: no such diagnosis{guess}; 'harness explain' lists them")
     return rule
 
 

@@ -21,8 +21,8 @@ from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, 
 from harness.doctor.statement import Statement
 
 REGISTERED = (arbiter, failing, conflict, hints, merge, security)  # importing them fills RULES
-REFUSED = "D199"  # refused for a reason that is no matter of ours: said in the server's words
 MISSING = ("42P01", "3F000")
+UNDECIDED = ("42501", "25006", "55P03", "57014")  # a privilege, a function that writes, a lock, the time
 UNTYPED = ("42P18", "42P08", "42725", "42883", "42804", "42846")
 
 
@@ -118,19 +118,29 @@ def _judged(
             arbiters += [name for one in own.insertions for name in one.arbiters]
             asked = (probe, 0) if _beside_the_point(plan, statement) else asked
         diagnoses += _diagnoses(Case(statement, shape, number, table, found, own, ask, asked, rate))
-    failing = any(one.severity == "error" for one in diagnoses)
-    if plan.refusal is not None and not failing and unchecked is None and not _beside_the_point(plan, statement):
-        diagnoses.append(_refused(plan.refusal))
+    fails = any(one.severity == "error" for one in diagnoses)
+    if plan.refusal is not None and not fails and unchecked is None and not _beside_the_point(plan, statement):
+        if plan.refusal.sqlstate in UNDECIDED:
+            unchecked = _undecided(plan.refusal)
+        else:
+            diagnoses.append(_refused(plan.refusal))
     diagnoses.sort(key=lambda one: (one.code, one.number))
     kept = tuple(one for one in diagnoses if not statement.ignored & {"*", one.code})
-    every = not failing and any(shape.conflict is not None and not shape.conflict.targeted for shape in parts)
-    return Examined(
-        statement, () if plan.refusal and failing else tuple(dict.fromkeys(arbiters)), every, kept, unchecked
-    )
+    every = not fails and any(shape.conflict is not None and not shape.conflict.targeted for shape in parts)
+    return Examined(statement, () if plan.refusal and fails else tuple(dict.fromkeys(arbiters)), every, kept, unchecked)
 
 
 def _refused(refusal: Refusal) -> Diagnosis:
-    return Diagnosis(REFUSED, "error", f"the server refuses it: {refusal.message}", refusal.sqlstate)
+    return Diagnosis(failing.REFUSED, "error", f"the server refuses it: {refusal.message}", refusal.sqlstate)
+
+
+def _undecided(refusal: Refusal) -> str:
+    if refusal.sqlstate != "42501":
+        return f"cannot be checked: {refusal.message}"
+    # Privileges are checked after planning: there is an arbiter, and the plan is not shown.
+    return (
+        f"cannot be checked: {refusal.message}; planning an INSERT takes the privileges to execute it: ask as its role"
+    )
 
 
 def _missing(plan: Plan) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
-from psycopg.generators import pipeline_communicate
+from psycopg.abc import PQGen
+from psycopg.generators import fetch_many, pipeline_communicate
 
 BATCH = 100
 _AGO = b"ROLLBACK TO SAVEPOINT harness_doctor"
@@ -110,12 +111,9 @@ def _pipelined(connection: psycopg.Connection[Any], groups: Sequence[Sequence[by
     for group in groups:
         sent.extend([lambda command=command: pgconn.send_query_params(command, None) for command in group])
         sent.append(pgconn.pipeline_sync)
-    results: list[list[pq.abc.PGresult]] = []
-    expected = len(sent)
     pgconn.enter_pipeline_mode()
     try:
-        while len(results) < expected:
-            results += connection.wait(pipeline_communicate(pgconn, sent))
+        results = connection.wait(_all_answers(pgconn, sent))
     finally:
         if not connection.closed and pgconn.status == pq.ConnStatus.OK:
             pgconn.exit_pipeline_mode()
@@ -125,6 +123,15 @@ def _pipelined(connection: psycopg.Connection[Any], groups: Sequence[Sequence[by
         grouped.append([next(told)[-1] for _ in group])
         next(told)  # that of the sync
     return grouped
+
+
+def _all_answers(pgconn: pq.abc.PGconn, sent: deque[Any]) -> PQGen[list[list[pq.abc.PGresult]]]:
+    """Sends all, reading meanwhile so that neither side fills its buffers; then waits for what is still to come."""
+    expected = len(sent)
+    results: list[list[pq.abc.PGresult]] = yield from pipeline_communicate(pgconn, sent)
+    while len(results) < expected:
+        results.append((yield from fetch_many(pgconn)))
+    return results
 
 
 def _succeeded(result: pq.abc.PGresult) -> bool:

@@ -134,14 +134,7 @@ def test_every_code_is_explained() -> None:
     assert "PostgreSQL does support WHERE in ON CONFLICT" in explain("d103").output
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("D1033", "error: D1033: no such diagnosis (did you mean D103?); 'harness explain' lists them"),
-        ("D199", "D199 is what the server refuses for another reason"),
-    ],
-)
-def test_a_code_that_is_none_is_said(code: str, message: str) -> None:
-    result = explain(code)
+def test_a_code_that_is_none_is_said() -> None:
+    result = explain("D1033")
     assert result.exit_code == 3
-    assert message in result.stderr
+    assert result.stderr == "error: D1033: no such diagnosis (did you mean D103?); 'harness explain' lists them\n"

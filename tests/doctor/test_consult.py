@@ -91,7 +91,7 @@ def test_a_live_database_is_left_as_it_was(live: str) -> None:
         before = state_of(watcher)
         sql = "INSERT INTO parent VALUES (lying(1)) ON CONFLICT (a) DO NOTHING;" + STATEMENTS
         found = consult(of(sql), server=live)
-        assert found.examined[0].diagnoses[0].sqlstate == "25006"
+        assert found.examined[0].unchecked == "cannot be checked: cannot execute INSERT in a read-only transaction"
         assert told(found)[1:] == [("D103",), ("D105",), ("D112",), ("D113",)]
         assert state_of(watcher) == before
 
@@ -173,6 +173,22 @@ def test_a_table_that_is_nowhere_cannot_be_checked(live: str) -> None:
     assert one.unchecked == (
         'cannot be checked: relation "nowhere" does not exist: is the schema complete, and search_path right?'
     )
+
+
+def test_a_role_that_may_only_read_is_told_so(live: str) -> None:
+    with psycopg.connect(live, autocommit=True) as owner:
+        owner.execute("DROP ROLE IF EXISTS doctor_reader")
+        owner.execute("CREATE ROLE doctor_reader LOGIN PASSWORD 'x'; GRANT SELECT ON parent, child TO doctor_reader")
+        try:
+            user = psycopg.conninfo.conninfo_to_dict(live)["user"]
+            address = live.replace(f"//{user}", "//doctor_reader", 1)
+            sql = "INSERT INTO {} VALUES (1) ON CONFLICT (a) DO NOTHING"
+            sound, broken = consult(of(f"{sql.format('parent')};{sql.format('child')}"), server=address).examined
+        finally:
+            owner.execute("DROP OWNED BY doctor_reader; DROP ROLE doctor_reader")
+    assert sound.unchecked is not None
+    assert sound.unchecked.startswith("cannot be checked: permission denied for table parent; planning an INSERT takes")
+    assert [each.code for each in broken.diagnoses] == ["D113"]
 
 
 def test_what_else_the_server_refuses_is_said_in_its_words(live: str) -> None:

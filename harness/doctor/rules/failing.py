@@ -146,10 +146,26 @@ def rewritten(case: Case) -> Iterator[Found]:
             "UPDATE rules"
         )
     elif case.table.kind == "v" and any(trigger.instead for trigger in case.table.triggers):
+        base = case.catalogue.tables.get(case.table.base or 0)
         yield Found(
             f"{place(case.table)} is a view with an INSTEAD OF trigger, which has no index that could arbitrate",
+            () if base is None else (Proposal((Edit("table", place(base)),), comment="passes the trigger by"),),
             sqlstate=case.sqlstate,
         )
+
+
+REFUSED = "D199"
+
+
+@rule(REFUSED, "the server refuses it for another reason", kind="other")
+def refused(case: Case) -> Iterator[Found]:
+    """A column that is not there, a type that does not fit: what PostgreSQL says when the statement is parsed and
+    planned, in its own words. It says the same when the statement is executed.
+
+    Where the words say nothing of the statement (the type of a parameter, which the driver knows; a table that may be a
+    temporary one) the ON CONFLICT clause is examined alone.
+    """
+    yield from ()
 
 
 # What they share ---------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def parameters_of(sql: str) -> int:
 # The register ------------------------------------------------------------------------------------------------------
 
 Check = Callable[[Case], Iterator[Found]]
-Kind = Literal["no arbiter", "refused", "conflict", "merge"]
+Kind = Literal["no arbiter", "refused", "conflict", "merge", "other"]
 
 
 @dataclass(frozen=True, slots=True)

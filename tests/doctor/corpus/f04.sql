@@ -319,6 +319,7 @@ DO UPDATE SET live = true;
 
 --- a view with an INSTEAD OF trigger
 -- says: D118
+-- repairs: sql
 -- really: 42P10
 CREATE TABLE t (a int UNIQUE);
 CREATE VIEW v AS SELECT a FROM t;
@@ -337,4 +338,12 @@ CREATE TABLE t (a int NOT NULL, live boolean);
 CREATE UNIQUE INDEX t_a ON t (a) WHERE live;
 INSERT INTO t VALUES (1, true)
 ON CONFLICT (a) WHERE live = coalesce($1, true)
+DO NOTHING;
+
+--- a column that is not there
+-- says: D199
+-- really: 42703
+CREATE TABLE t (a int UNIQUE);
+INSERT INTO t (a, b) VALUES (1, 2)
+ON CONFLICT (a)
 DO NOTHING;
