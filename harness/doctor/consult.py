@@ -6,7 +6,7 @@ catalogues; repairs are tried on a scratch copy on another server, one of ours.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ class Consultation:
     statements: int  # how many there were, upserts or not
 
 
+Connection = psycopg.Connection[Any]
+
+
 def consult(
     statements: Sequence[Statement],
     *,
@@ -48,17 +51,23 @@ def consult(
     search_path: str | None = None,
     rate: float = 10.0,
     repairs: bool = True,
+    also: Callable[[Connection], Iterable[Statement]] | None = None,
+    then: Callable[[Connection], None] | None = None,
 ) -> Consultation:
-    """Examines the statements. Raises ServerError, SchemaError; psycopg.Error never."""
+    """Examines the statements, and those that `also` finds on the server (pg_stat_statements, say).
+
+    `then` is called with a database of our own that has the schema in it: the loaded one, or the scratch copy.
+    Raises ServerError, SchemaError; psycopg.Error never.
+    """
     parsed, because = choose.settled(server)
     if schema:
-        return _on_schema(statements, server, schema, search_path, rate, repairs)
+        return _on_schema(statements, server, schema, search_path, rate, repairs, also, then)
     if parsed.provider != "dsn":
         raise ServerError(
             "nothing to examine against: expected --schema FILE (or a folder of migrations), or --server "
             f"postgresql://... with the tables, found --server {parsed} ({because}) and no --schema"
         )
-    return _on_live(statements, parsed.detail, search_path, rate, repairs)
+    return _on_live(statements, parsed.detail, search_path, rate, repairs, also, then)
 
 
 def upserting(statements: Sequence[Statement]) -> bool:
@@ -79,6 +88,8 @@ def _on_schema(
     search_path: str | None,
     rate: float,
     repairs: bool,
+    also: Callable[[Connection], Iterable[Statement]] | None,
+    then: Callable[[Connection], None] | None,
 ) -> Consultation:
     with choose.running(spec) as server, _own(server) as connection:
         try:
@@ -88,55 +99,63 @@ def _on_schema(
                 connection.execute("SELECT set_config('search_path', %s, false)", (search_path,))
         except psycopg.Error as error:
             raise SchemaError(f"{', '.join(schema)}: {one_line(error)}") from None
-        found = _examined(connection, statements, rate, read_only=False)
+        plan.begin(connection, read_only=False)
+        every = [*statements, *(also(connection) if also is not None else ())]
+        found = examine(connection, every, rate=rate)
+        connection.execute("ROLLBACK")
         found = with_repairs(connection, found) if repairs else found
-        return Consultation(server.describe(), server.version, tuple(found), len(statements))
+        if then is not None:
+            then(connection)
+        return Consultation(server.describe(), server.version, tuple(found), len(every))
 
 
 def _on_live(
-    statements: Sequence[Statement], address: str, search_path: str | None, rate: float, repairs: bool
+    statements: Sequence[Statement],
+    address: str,
+    search_path: str | None,
+    rate: float,
+    repairs: bool,
+    also: Callable[[Connection], Iterable[Statement]] | None,
+    then: Callable[[Connection], None] | None,
 ) -> Consultation:
     name = dsn.without_password(address)
     with _live(address) as connection:
         version = connection.info.server_version
         try:
-            found = _examined(connection, statements, rate, read_only=True, search_path=search_path, then_stay=True)
-            if repairs and any(one.proposals for each in found for one in each.diagnoses):
-                found = _tried_on_copy(connection, found, version, search_path)
+            plan.begin(connection, read_only=True, search_path=search_path)
+            every = [*statements, *(also(connection) if also is not None else ())]
+            found = examine(connection, every, rate=rate)
+            proposed = repairs and any(one.proposals for each in found for one in each.diagnoses)
+            if proposed or then is not None:
+                found = _tried_on_copy(connection, found, repairs, search_path, then)
         except psycopg.Error as error:
             raise ServerError(f"cannot ask {name}: {dsn.scrubbed(error, address)}") from None
     described = f"{name}, PostgreSQL {version_text(version)}, read only"
-    return Consultation(described, version_text(version), tuple(found), len(statements))
-
-
-def _examined(
-    connection: psycopg.Connection[Any],
-    statements: Sequence[Statement],
-    rate: float,
-    *,
-    read_only: bool,
-    search_path: str | None = None,
-    then_stay: bool = False,
-) -> list[Examined]:
-    plan.begin(connection, read_only=read_only, search_path=search_path)
-    found = examine(connection, statements, rate=rate)
-    if not then_stay:
-        connection.execute("ROLLBACK")
-    return found
+    return Consultation(described, version_text(version), tuple(found), len(every))
 
 
 def _tried_on_copy(
-    live: psycopg.Connection[Any], found: Sequence[Examined], version_num: int, search_path: str | None
+    live: Connection,
+    found: Sequence[Examined],
+    repairs: bool,
+    search_path: str | None,
+    then: Callable[[Connection], None] | None,
 ) -> list[Examined]:
     """The repairs, tried on a copy of the tables concerned. Where none can be made, no repair is shown, and why."""
     path = live.execute("SHOW search_path").fetchone()
+    tried = list(found)
     try:
-        with choose.running(_nearest(version_num)) as server, _own(server) as connection:
+        with choose.running(_nearest(live.info.server_version)) as server, _own(server) as connection:
             failed = scratch.copy(live, connection, _names(found))
             # $user is another one here
             connection.execute("SELECT set_config('search_path', %s, false)", (search_path or (path or ("",))[0],))
-            tried = with_repairs(connection, found)
+            if repairs:
+                tried = with_repairs(connection, found)
+            if then is not None:
+                then(connection)
     except ServerError as error:
+        if then is not None:
+            raise
         return without_repairs(found, f"there is no server for a scratch copy: {one_line(error)}")
     if not failed:
         return tried
@@ -157,7 +176,7 @@ def _names(found: Sequence[Examined]) -> list[Name]:
 
 
 @contextlib.contextmanager
-def _own(server: Server) -> Iterator[psycopg.Connection[Any]]:
+def _own(server: Server) -> Iterator[Connection]:
     with (
         own_database(server, label="doctor") as name,
         psycopg.connect(server.dsn(name), autocommit=True) as connection,
@@ -166,7 +185,7 @@ def _own(server: Server) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextlib.contextmanager
-def _live(address: str) -> Iterator[psycopg.Connection[Any]]:
+def _live(address: str) -> Iterator[Connection]:
     given = {name: str(value) for name, value in conninfo_to_dict(address).items()}
     defaults = {"connect_timeout": dsn.CONNECT_WITHIN_S, "application_name": "upsert-harness doctor"}
     try:

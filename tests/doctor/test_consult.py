@@ -167,6 +167,22 @@ def test_the_clause_is_judged_without_what_stands_around_it(
     assert all(each.repairs for each in found.examined[0].diagnoses if each.severity == "error")
 
 
+def test_the_server_may_know_of_more_statements_and_a_copy_is_lent(live: str) -> None:
+    lent: list[object] = []
+
+    def also(connection: psycopg.Connection) -> list[Statement]:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), connection.transaction():
+            connection.execute("CREATE TABLE x ()")
+        return of("INSERT INTO child VALUES (1) ON CONFLICT (a) DO NOTHING")
+
+    def then(connection: psycopg.Connection) -> None:
+        lent.append(connection.execute("SELECT to_regclass('child')::text, count(*) FROM child").fetchone())
+
+    found = consult([], server=live, also=also, then=then)
+    assert told(found) == [("D113",)]
+    assert lent == [("child", 0)]
+
+
 def test_a_table_that_is_nowhere_cannot_be_checked(live: str) -> None:
     (one,) = consult(of("INSERT INTO nowhere VALUES (1) ON CONFLICT (a) DO NOTHING"), server=live).examined
     assert one.diagnoses == ()
