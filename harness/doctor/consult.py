@@ -19,15 +19,12 @@ from harness.doctor.catalogue import Name
 from harness.doctor.examine import Examined, examine, upserts
 from harness.doctor.lexer import Unreadable
 from harness.doctor.repairs import with_repairs, without_repairs
+from harness.doctor.sources import SourceError
 from harness.doctor.statement import Statement
 from harness.servers import choose, dsn
 from harness.servers.databases import own_database
 from harness.servers.embedded import WHEEL_MAJORS
 from harness.servers.server import Server, ServerError, check_not_too_old, major_of, one_line, version_text
-
-
-class SchemaError(Exception):
-    """The schema cannot be loaded: what the server says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def consult(
     """Examines the statements, and those that `also` finds on the server (pg_stat_statements, say).
 
     `then` is called with a database of our own that has the schema in it: the loaded one, or the scratch copy.
-    Raises ServerError, SchemaError; psycopg.Error never.
+    Raises ServerError, and SourceError for a schema that cannot be loaded.
     """
     parsed, because = choose.settled(server)
     if schema:
@@ -92,13 +89,10 @@ def _on_schema(
     then: Callable[[Connection], None] | None,
 ) -> Consultation:
     with choose.running(spec) as server, _own(server) as connection:
-        try:
-            sources.load_schema(connection, schema)
-            connection.execute("RESET search_path")  # a pg_dump sets it to nothing
-            if search_path is not None:
-                connection.execute("SELECT set_config('search_path', %s, false)", (search_path,))
-        except psycopg.Error as error:
-            raise SchemaError(f"{', '.join(schema)}: {one_line(error)}") from None
+        sources.load_schema(connection, schema)
+        connection.execute("RESET search_path")  # a pg_dump sets it to nothing
+        if search_path is not None:
+            _set(connection, search_path)
         plan.begin(connection, read_only=False)
         every = [*statements, *(also(connection) if also is not None else ())]
         found = examine(connection, every, rate=rate)
@@ -148,7 +142,7 @@ def _tried_on_copy(
         with choose.running(_nearest(live.info.server_version)) as server, _own(server) as connection:
             failed = scratch.copy(live, connection, _names(found))
             # $user is another one here
-            connection.execute("SELECT set_config('search_path', %s, false)", (search_path or (path or ("",))[0],))
+            _set(connection, search_path or (path or ("",))[0])
             if repairs:
                 tried = with_repairs(connection, found)
             if then is not None:
@@ -163,6 +157,15 @@ def _tried_on_copy(
     return [
         one if not any(each.untried for each in one.diagnoses) else without_repairs([one], reason)[0] for one in tried
     ]
+
+
+def _set(connection: Connection, search_path: str) -> None:
+    try:
+        connection.execute("SELECT set_config('search_path', %s, false)", (search_path,))
+    except psycopg.Error as error:
+        raise SourceError(
+            f"search_path {search_path!r}: {one_line(error)}; expected names with commas between"
+        ) from None
 
 
 def _nearest(version_num: int) -> str:

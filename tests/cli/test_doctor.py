@@ -69,13 +69,14 @@ def test_a_schema_that_cannot_be_loaded_is_exit_code_2(tmp_path: Path) -> None:
     result = run("-e", BROKEN, "--schema", str(tmp_path / "schema.sql"))
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
-    assert 'schema.sql: type "nothing" does not exist' in result.stderr
+    assert "schema.sql:" in result.stderr
+    assert 'type "nothing" does not exist' in result.stderr
 
 
 def test_files_without_upserts_need_no_server(tmp_path: Path) -> None:
-    (tmp_path / "a.sql").write_text("SELECT 1; INSERT INTO t VALUES (1);")
+    (tmp_path / "a.sql").write_text("INSERT INTO t VALUES (1);")
     result = run(str(tmp_path / "a.sql"))
-    assert (result.exit_code, result.output) == (0, "0 upserts in 2 statements: nothing wrong\n")
+    assert (result.exit_code, result.output) == (0, "0 upserts in 1 statement: nothing wrong\n")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,14 @@ import psycopg
 
 from harness.doctor.statement import Statement
 from harness.scenario.sql import split
+from harness.servers.server import one_line
 
 _IGNORE = re.compile(r"--\s*harness:\s*ignore([ \tD0-9,]*)")
 _LEADING = re.compile(r"(?:\s+|--[^\n]*\n?|/\*.*?\*/)*", re.DOTALL)
+
+
+class SourceError(Exception):
+    """A source that cannot be read, or a schema that cannot be loaded: which, and why."""
 
 
 def statements(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Statement]:
@@ -40,7 +45,10 @@ def _of(file: str, text: str) -> Iterator[Statement]:
 
 
 def load_schema(connection: psycopg.Connection[Any], paths: Sequence[str]) -> None:
-    """Replays schema files, or the .sql files of a folder in the order of their names."""
+    """Replays schema files, or the .sql files of a folder in the order of their names. Raises SourceError."""
     for path in map(Path, paths):
         for file in sorted(path.glob("*.sql")) if path.is_dir() else [path]:
-            connection.execute(file.read_bytes())
+            try:
+                connection.execute(file.read_bytes())
+            except psycopg.Error as error:
+                raise SourceError(f"{file}: {one_line(error)}") from None
