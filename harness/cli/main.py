@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 import click
 
 from harness.campaign.replay import ReplayError
+from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
 from harness.cli.listing import listing
 from harness.cli.options import DEBUG, debug
 from harness.cli.replay import replay
+from harness.doctor.sources import SourceError
 from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.json_report import harness_version
@@ -52,7 +54,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)
             return _say(f"{place}: error: {error.message}" if place else f"error: {error.message}", UNABLE)
-        case ServerError() | ReplayError():
+        case ServerError() | ReplayError() | SourceError():
             return _say(f"error: {error}", UNABLE)
         case OSError() if error.filename:
             return _say(f"error: {error.filename}: {_lower(error.strerror or str(error))}", UNABLE)
@@ -105,6 +107,8 @@ def main() -> None:
 main.add_command(listing)
 main.add_command(explore)
 main.add_command(replay)
+main.add_command(doctor)
+main.add_command(explain)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,1 @@
+"""Diagnoses to read: on a terminal, as JSON, as SARIF, as annotations of GitHub."""
