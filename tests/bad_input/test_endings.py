@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.conftest import MISBEHAVING, Running, Start
+from tests.bad_input.conftest import MISBEHAVING, WITHIN_S, Running, Start
 from tests.pytest_plugin.conftest import CONFTEST
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("server")]

@@ -1,0 +1,1 @@
+"""The doctor: which index arbitrates an ON CONFLICT, and if none, why."""

@@ -1,0 +1,172 @@
+"""Where statements come from: files of SQL and of programs, the command line, standard input, a server's statistics."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from psycopg import Connection, errors, sql
+from psycopg.rows import TupleRow
+
+from harness.doctor.sources import code, sql_text
+from harness.doctor.sources.found import Found, found_in
+from harness.doctor.sources.languages import BY_SUFFIX
+from harness.doctor.sources.lexer import Kind, tokens
+from harness.doctor.sources.text import Source, SourceError, SourceWarning
+from harness.doctor.statement import Statement
+
+__all__ = ["SourceError", "SourceWarning", "from_server", "functions", "read", "statements"]
+
+SQL_SUFFIXES = (".sql", ".psql", ".pgsql", ".ddl")
+LEFT_OUT = ("node_modules", "vendor", "venv", "env", "__pycache__", "dist", "build", "target")  # and what begins with .
+
+
+def statements(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Statement]:
+    """Every INSERT and MERGE of these sources, and the commands on the same table beside them in one function.
+
+    A path is a file or a folder, which is walked; a text is SQL from the command line; so is standard input.
+    Raises SourceError for what cannot be read; warns (SourceWarning) of what cannot be understood.
+    """
+    return chain.from_iterable(functions(paths, texts, stdin))
+
+
+def functions(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[tuple[Statement, ...]]:
+    """The same, in groups: the commands that one function sends, in the order of its text, else one command alone."""
+    for source in _sources(paths, texts, stdin):
+        language = BY_SUFFIX.get(Path(source.file).suffix.lower())
+        groups = code.groups_in(source, language) if language else sql_text.groups_in(source)
+        for group in groups:
+            kept = tuple(found.statement for found in _belonging(group))
+            if kept:
+                yield kept
+
+
+def from_server(connection: Connection[TupleRow]) -> Iterator[Statement]:
+    """The INSERT and MERGE commands that pg_stat_statements has seen in this database, the most called first.
+
+    `line` counts them. The server has put parameters in the place of constants: what its predicate was, an ON CONFLICT
+    ... WHERE cannot tell any more, and says so in `dynamic`.
+    Raises SourceError when the extension is not there.
+    """
+    for number, (query,) in enumerate(_statistics(connection), 1):
+        source = Source("pg_stat_statements", query)
+        for found in found_in(source.whole(), source):
+            if found.writes_new_rows:
+                yield _normalised(found.statement, number)
+
+
+def read(path: str) -> Source:
+    """A file as text. Raises SourceError for one that cannot be read or is no UTF-8."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return Source(path, content.decode(encoding))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SourceError(
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is no {encoding.upper()[:6].rstrip('-')}; "
+            "save the file as UTF-8, or leave it out"
+        ) from None
+
+
+def _sources(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Source]:
+    for path in paths:
+        if os.path.isdir(path):
+            yield from map(read, _walk(path))
+        elif not os.path.exists(path):
+            raise SourceError(f"{path}: no such file or folder")
+        elif not _is_known(path):
+            known = " ".join((*SQL_SUFFIXES, *BY_SUFFIX))
+            raise SourceError(
+                f"{path}: expected a file ending in one of {known}; SQL of other files goes in by -e or -"
+            )
+        else:
+            yield read(path)
+    yield from (Source("-e", text) for text in texts)
+    if stdin is not None:
+        try:
+            yield Source("<stdin>", stdin.read())
+        except UnicodeDecodeError as error:
+            raise SourceError(f"<stdin>: expected text, found what is no {error.encoding.upper()}") from None
+
+
+def _is_known(path: str) -> bool:
+    suffix = Path(path).suffix.lower()
+    return suffix in SQL_SUFFIXES or suffix in BY_SUFFIX
+
+
+def _walk(folder: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if name not in LEFT_OUT and not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in sorted(files) if _is_known(name))
+
+
+def _belonging(group: Sequence[Found]) -> Iterator[Found]:
+    """The commands that write new rows, and those before and after them that are about the same tables."""
+    tables = {found.table for found in group if found.writes_new_rows and found.table}
+    for found in group:
+        if found.writes_new_rows or found.mentions & tables:
+            yield found
+
+
+def _statistics(connection: Connection[TupleRow]) -> list[TupleRow]:
+    where = connection.execute(
+        """
+        SELECT n.nspname
+        FROM pg_extension AS e
+        JOIN pg_namespace AS n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_stat_statements'
+        """
+    ).fetchone()
+    install = "add it to shared_preload_libraries, restart the server, then CREATE EXTENSION pg_stat_statements"
+    if where is None:
+        raise SourceError(
+            f"database {connection.info.dbname} has no extension pg_stat_statements: {install} in this database"
+        )
+    query = sql.SQL(
+        """
+        SELECT query
+        FROM {}.pg_stat_statements
+        WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND query ~* '\\m(insert|merge)\\M'
+        GROUP BY query
+        ORDER BY sum(calls) DESC, query
+        """
+    ).format(sql.Identifier(where[0]))
+    try:
+        return connection.execute(query).fetchall()
+    except errors.ObjectNotInPrerequisiteState:
+        raise SourceError(f"pg_stat_statements is installed, but not loaded: {install}") from None
+
+
+def _normalised(statement: Statement, number: int) -> Statement:
+    inferred = _inference_parameters(statement.sql)
+    note = tuple(f"{parameter}, a constant that pg_stat_statements left out" for parameter in inferred)
+    return Statement(
+        statement.file,
+        number,
+        statement.column,
+        statement.text,
+        statement.sql,
+        statement.parameters,
+        statement.ignored,
+        (*statement.dynamic, *note),
+    )
+
+
+def _inference_parameters(text: str) -> list[str]:
+    """The parameters between ON CONFLICT and DO."""
+    inside, found, before = False, [], ""
+    for token in tokens(text):
+        inside = (inside or (before == "on" and token.word == "conflict")) and token.word != "do"
+        if inside and token.kind is Kind.NUMBERED:
+            found.append(token.text)
+        before = before if token.kind in (Kind.SPACE, Kind.COMMENT) else token.word
+    return found
