@@ -10,16 +10,17 @@ from psycopg import Connection, errors, sql
 from psycopg.rows import TupleRow
 
 from harness.doctor.sources import code, sql_text
+from harness.doctor.sources.files import read, walk
 from harness.doctor.sources.found import Found, found_in
 from harness.doctor.sources.languages import BY_SUFFIX
 from harness.doctor.sources.lexer import Kind, tokens
+from harness.doctor.sources.schema import load_schema
 from harness.doctor.sources.text import Source, SourceError, SourceWarning
 from harness.doctor.statement import Statement
 
-__all__ = ["SourceError", "SourceWarning", "from_server", "functions", "read", "statements"]
+__all__ = ["SourceError", "SourceWarning", "from_server", "functions", "load_schema", "statements"]
 
-SQL_SUFFIXES = (".sql", ".psql", ".pgsql", ".ddl")
-LEFT_OUT = ("node_modules", "vendor", "venv", "env", "__pycache__", "dist", "build", "target")  # and what begins with .
+KNOWN = (".sql", ".psql", ".pgsql", ".ddl", *BY_SUFFIX)
 
 
 def statements(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Statement]:
@@ -56,31 +57,14 @@ def from_server(connection: Connection[TupleRow]) -> Iterator[Statement]:
                 yield _normalised(found.statement, number)
 
 
-def read(path: str) -> Source:
-    """A file as text. Raises SourceError for one that cannot be read or is no UTF-8."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return Source(path, content.decode(encoding))
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise SourceError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is no {encoding.upper()[:6].rstrip('-')}; "
-            "save the file as UTF-8, or leave it out"
-        ) from None
-
-
 def _sources(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Source]:
     for path in paths:
         if os.path.isdir(path):
-            yield from map(read, _walk(path))
+            yield from map(read, walk(path, KNOWN))
         elif not os.path.exists(path):
             raise SourceError(f"{path}: no such file or folder")
-        elif not _is_known(path):
-            known = " ".join((*SQL_SUFFIXES, *BY_SUFFIX))
+        elif not path.lower().endswith(KNOWN):
+            known = " ".join(KNOWN)
             raise SourceError(
                 f"{path}: expected a file ending in one of {known}; SQL of other files goes in by -e or -"
             )
@@ -92,20 +76,6 @@ def _sources(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -
             yield Source("<stdin>", stdin.read())
         except UnicodeDecodeError as error:
             raise SourceError(f"<stdin>: expected text, found what is no {error.encoding.upper()}") from None
-
-
-def _is_known(path: str) -> bool:
-    suffix = Path(path).suffix.lower()
-    return suffix in SQL_SUFFIXES or suffix in BY_SUFFIX
-
-
-def _walk(folder: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}")
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if name not in LEFT_OUT and not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if _is_known(name))
 
 
 def _belonging(group: Sequence[Found]) -> Iterator[Found]:

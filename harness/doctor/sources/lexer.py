@@ -123,7 +123,7 @@ _COPY_END = re.compile(r"^\\\.[ \t]*$\n?", re.MULTILINE)
 def commands(text: str, *, psql: bool = False) -> Iterator[Command]:
     r"""The commands of a text, cut at semicolons outside of parentheses and of BEGIN ATOMIC ... END.
 
-    With `psql`, as psql reads a file: \commands are left out, `\gexec` ends a command, and the lines after
+    With `psql`, as psql reads a file: a \command is a command of one token, `\gexec` ends one, and the lines after
     COPY ... FROM stdin are data.
     """
     current: list[Token] = []
@@ -134,7 +134,9 @@ def commands(text: str, *, psql: bool = False) -> Iterator[Command]:
             if token.kind in BLANK:
                 continue
             if psql and token.kind is Kind.META:
-                if current and token.text.startswith(r"\g"):
+                if not current:
+                    yield Command((token,), "\n")
+                elif token.text.startswith(r"\g"):
                     yield Command(tuple(current), token.text.split()[0])
                     current = []
                 continue
