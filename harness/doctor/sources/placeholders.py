@@ -119,6 +119,17 @@ def _number(token: Token, free: int) -> int:
     return int(token.text[1:]) if re.fullmatch(r"[$?]\d+", token.text) else free
 
 
-def values_of(text: str, values: Mapping[str, str]) -> str:
-    """A text of SQL with names put in the place of its $1, $2, ..."""
-    return "".join(values.get(token.text, token.text) for token in tokens(text))
+def names_in(text: str, sql: str) -> dict[int, str]:
+    """What the parameters of `sql` are called in `text`, from which it was made: those that have a name there."""
+    names: dict[int, str] = {}
+    there = 0
+    for token in tokens(sql):
+        original = next(tokens(text, there), None)
+        if original is None:
+            break
+        if token.kind is Kind.NUMBERED and original.kind is not Kind.NUMBERED:
+            name = re.sub(r"^(%\(|:'?|@)(\w+).*$", r"\2", original.text, flags=re.DOTALL)
+            if name.isidentifier():
+                names.setdefault(int(token.text[1:]), name)
+        there = original.end
+    return names

@@ -1,0 +1,356 @@
+"""From a statement to its proof: a scenario file that `harness explore` runs at once.
+
+What the server knows (which index arbitrates, what types parameters have) it is asked; what nobody can know from a
+statement (what the application does with the answer, where its transactions begin) is told in the file.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from harness.doctor.parts import (
+    Insert,
+    Lookup,
+    TranslationError,
+    insert_parts,
+    lone_parameter,
+    lookup_parts,
+    numbers_in,
+    operand,
+    significant,
+    with_excluded,
+    with_names,
+    with_values,
+)
+from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
+from harness.doctor.sources.placeholders import names_in
+from harness.doctor.sources.shape import plain
+from harness.doctor.statement import Statement
+from harness.doctor.table_facts import Index, Table, holds, prepared, quoted, table_facts
+
+__all__ = ["TranslationError", "write"]
+
+
+def write(statements: Statement | Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
+    """Write a scenario for an INSERT ... ON CONFLICT, or for a SELECT, an INSERT and perhaps an UPDATE of one function.
+
+    `connection` leads to a database with the schema in it; it is only read. Raises TranslationError for what cannot be
+    translated, and OSError where the file cannot be written.
+    """
+    given = [statements] if isinstance(statements, Statement) else list(statements)
+    Path(path).write_text(scenario(given, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
+
+
+def scenario(statements: Sequence[Statement], connection: Connection[TupleRow], *, name: str) -> str:
+    """The text of the scenario file. Raises TranslationError."""
+    for statement in statements:
+        if statement.dynamic:
+            raise TranslationError(
+                f"{_place(statement)}: parts are known to the running program only: {', '.join(statement.dynamic)}; "
+                "give the statement as SQL, with -e"
+            )
+    inserts = [statement for statement in statements if significant(statement.sql)[0].word == "insert"]
+    if len(inserts) != 1:
+        kinds = ", ".join(significant(statement.sql)[0].text.upper() for statement in statements)
+        raise TranslationError(
+            f"expected one INSERT, alone or with the SELECT and the UPDATE beside it; found: {kinds}"
+        )
+    try:
+        parts = insert_parts(inserts[0].sql)
+        if parts.conflict:
+            return rendered(_on_conflict(inserts[0], parts, connection, name))
+        return rendered(_check_then_insert(list(statements), inserts[0], parts, connection, name))
+    except TranslationError as error:
+        raise TranslationError(f"{_place(inserts[0])}: {error}") from None
+
+
+def _place(statement: Statement) -> str:
+    return f"{statement.file}:{statement.line}"
+
+
+def _identifier(word: str) -> str:
+    made = re.sub(r"\W", "_", word.lower())
+    return made if made[:1].isalpha() else f"scenario_{made}"
+
+
+# ---- INSERT ... ON CONFLICT ------------------------------------------------------------------------------------------
+
+
+def _on_conflict(statement: Statement, parts: Insert, connection: Connection[TupleRow], name: str) -> File:
+    types, arbiters = prepared(connection, statement.sql)
+    table = table_facts(connection, parts.table)
+    values = _values_by_column(parts, table)
+    index = _arbiter(table, arbiters, values)
+    keys = _key_columns(index, table)
+    for column in keys:
+        if column not in values and table.column(column).filled:
+            raise TranslationError(f"the key column {column} is filled by the server: no two calls ever conflict in it")
+    if re.search(r"\bxmax\b", parts.returning):
+        raise TranslationError(
+            "RETURNING xmax says what the server did, not what is true: leave it out of the statement"
+        )
+
+    # A column that is not given has its default, or NULL; so it is in the predicate of the index, and for EXCLUDED.
+    row = {column.name: values.get(column.name) or _default(column.default) for column in table.columns}
+    condition = _is_the_row(index, row, connection)
+    called = _parameter_names(statement, parts, values)
+    if not any(numbers_in(row[column]) for column in keys):
+        raise TranslationError("no parameter is part of the key: every call would be about the same row")
+    parameters = _parameters(called, types, table, values, {number for key in keys for number in numbers_in(row[key])})
+    returning = f" RETURNING {parts.returning}" if parts.returning else ""
+    columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
+    target = table.name if not parts.alias else f"{table.name} AS {parts.alias}"
+    update = ""
+    if parts.assignments:
+        sets = ", ".join(f"{quoted(column)} = {_new_value(new, row, column)}" for column, new in parts.assignments)
+        extra = f" AND {operand(with_excluded(parts.where, row))}" if parts.where else ""
+        update = f"UPDATE {target} SET {sets} WHERE {condition}{extra}{returning}"
+
+    def say(sql: str) -> str:
+        return with_names(sql.replace("%", "%%"), called, "%({})s")
+
+    return File(
+        name,
+        _place(statement),
+        table,
+        index,
+        index.keys,
+        index.predicate,
+        parameters,
+        state=say(f"INSERT INTO {table.name} ({columns}) VALUES ({_earlier(listed, parameters, called)})"),
+        operation=OnConflict(
+            find=say(f"SELECT FROM {target} WHERE {condition}"),
+            insert=say(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}"),
+            update=say(update),
+            returns=bool(parts.returning),
+            strategy=with_names(statement.sql, called, ":{}"),
+            infers=bool(arbiters),
+        ),
+    )
+
+
+def _values_by_column(parts: Insert, table: Table) -> dict[str, str]:
+    columns = parts.columns or tuple(column.name for column in table.columns if not column.generated)
+    return {
+        column: value
+        for column, value in zip(columns, parts.values, strict=False)
+        if value.strip().lower() != "default"
+    }
+
+
+def _arbiter(table: Table, arbiters: Sequence[str], values: Mapping[str, str]) -> Index:
+    """The index whose key is the row's identity: the one the server infers, else the only one the row can meet."""
+    if arbiters:
+        return next(index for index in table.indexes if index.name == arbiters[0])
+    given = [index for index in table.indexes if set(_key_columns(index, table)) <= set(values)]
+    if len(given) != 1:
+        names = ", ".join(index.name for index in given) or "none"
+        raise TranslationError(
+            f"ON CONFLICT has no target, and the row can meet {len(given)} unique indexes ({names}): name the one meant"
+        )
+    return given[0]
+
+
+def _key_columns(index: Index, table: Table) -> list[str]:
+    names = {column.name for column in table.columns}
+    words = [plain(token) for key in index.keys for token in significant(key)]
+    return [name for name in dict.fromkeys(words) if name in names]
+
+
+def _default(ddl: str) -> str:
+    return ddl.removeprefix("DEFAULT ") if ddl.startswith("DEFAULT ") else "NULL"
+
+
+def _is_the_row(index: Index, row: Mapping[str, str], connection: Connection[TupleRow]) -> str:
+    """The condition that a row of the table is the one that a new row meets in this index."""
+    equal = "=" if index.nulls_distinct else "IS NOT DISTINCT FROM"
+    conditions = [f"{key} {equal} {operand(with_values(key, row))}" for key in index.keys]
+    if index.predicate:
+        conditions.append(operand(index.predicate))
+        # Also the new row must be one of those that the index holds.
+        new = with_values(index.predicate, row)
+        if numbers_in(new):
+            conditions.append(operand(new))
+        elif not holds(connection, new):
+            raise TranslationError(f"a new row is never part of index {index.name}: its predicate is {index.predicate}")
+    return " AND ".join(conditions)
+
+
+def _new_value(new: str, row: Mapping[str, str], column: str) -> str:
+    return _default_of(row, column) if new.strip().lower() == "default" else with_excluded(new, row)
+
+
+def _default_of(row: Mapping[str, str], column: str) -> str:
+    return "DEFAULT" if column in row else "NULL"
+
+
+# ---- what calls are given --------------------------------------------------------------------------------------------
+
+
+def _parameter_names(statement: Statement, parts: Insert, values: Mapping[str, str]) -> dict[int, str]:
+    """What the operation calls each $n: as the program does, else as the column it goes to.
+
+    Drivers that count placeholders (`%s`, `?`) are given one value twice for `VALUES (?) ... SET name = ?`: two
+    numbers, one parameter.
+    """
+    named = {number: _python_name(name) for number, name in names_in(statement.text, statement.sql).items()}
+    goes_to: dict[int, str] = {}
+    for column, value in (*values.items(), *parts.assignments):
+        for number in numbers_in(value):
+            goes_to.setdefault(number, column)
+    counted = "$" not in statement.text
+    called: dict[int, str] = {}
+    for number in range(1, statement.parameters + 1):
+        name = named.get(number) or _python_name(goes_to.get(number, f"value{number}"))
+        same = counted and name in called.values() and _is_same(number, goes_to.get(number), parts, values)
+        called[number] = name if number in named or same else _free(name, called.values())
+    return called
+
+
+def _is_same(number: int, column: str | None, parts: Insert, values: Mapping[str, str]) -> bool:
+    """Whether it is assigned to the column into which another parameter was to be inserted."""
+    new = dict(parts.assignments).get(column or "", "")
+    return lone_parameter(new) == number and lone_parameter(values.get(column or "", "")) is not None
+
+
+def _python_name(name: str) -> str:
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    made = re.sub(r"\W", "_", snake.lower()).strip("_") or "value"
+    reserved = ("connection", "class", "from", "import", "type", "global", "is", "in", "as", "not", "and", "or", "row")
+    return f"{made}_" if made in reserved or made[0].isdigit() else made
+
+
+def _free(name: str, taken: object) -> str:
+    names = set(taken)  # type: ignore[call-overload]
+    return next(n for n in (name, *(f"{name}{i}" for i in range(2, 99))) if n not in names)
+
+
+def _parameters(
+    called: Mapping[int, str], types: Sequence[str], table: Table, values: Mapping[str, str], keys: set[int]
+) -> tuple[Parameter, ...]:
+    found: dict[str, Parameter] = {}
+    for number, name in called.items():
+        column = next((c for c, value in values.items() if number in numbers_in(value)), None)
+        length = None if column is None else table.column(column).length
+        kind = types[number - 1]
+        if name in found:
+            found[name] = replace(found[name], key=found[name].key or number in keys)
+        else:
+            found[name] = Parameter(name, kind, number in keys, length, table.labels.get(kind, ()))
+    return tuple(found.values())
+
+
+def _earlier(listed: str, parameters: Sequence[Parameter], called: Mapping[int, str]) -> str:
+    """The values of a row that was there before: keys stay parameters, what a call would bring is something else."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for number, name in called.items():
+        if not by_name[name].key:
+            listed = re.sub(rf"\${number}(?!\d)", lambda _, p=by_name[name]: p.earlier, listed)  # type: ignore[misc]
+    return listed
+
+
+# ---- check, then insert ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A statement beside the INSERT: what it looks for, and what its parameters are."""
+
+    statement: Statement
+    parts: Lookup
+    columns: dict[int, str]  # $n -> the column it is compared with
+
+
+def _check_then_insert(
+    statements: list[Statement], insert: Statement, parts: Insert, connection: Connection[TupleRow], name: str
+) -> File:
+    others = [statement for statement in statements if statement is not insert]
+    kinds = [significant(statement.sql)[0].word for statement in others]
+    if kinds not in (["select"], ["select", "update"], ["update", "select"], ["update"]):
+        found = ", ".join(word.upper() for word in (*kinds, "insert"))
+        raise TranslationError(
+            "expected an INSERT ... ON CONFLICT, or SELECT, INSERT and at most one UPDATE of one function; "
+            f"found: {found}"
+        )
+    table = table_facts(connection, parts.table)
+    types, _ = prepared(connection, insert.sql)
+    values = _values_by_column(parts, table)
+    called = _parameter_names(insert, parts, values)
+    beside = {kind: _beside(other) for kind, other in zip(kinds, others, strict=True)}
+    check = beside.get("select") or beside["update"]
+    if check.parts.table.rpartition(".")[2] != parts.table.rpartition(".")[2]:
+        raise TranslationError(f"{check.parts.table} is looked at, {parts.table} is written: expected one table")
+    keys = [column for column in dict.fromkeys(check.columns.values()) if column in values]
+    if not keys or not any(numbers_in(values[column]) for column in keys):
+        raise TranslationError(
+            "what is looked for is not what is inserted: no parameter of both goes to the same column"
+        )
+    key_numbers = {number for column in keys for number in numbers_in(values[column])}
+    parameters = {p.name: p for p in _parameters(called, types, table, values, key_numbers)}
+    by_column = {column: called[n] for column, value in values.items() for n in numbers_in(value)}
+    sql = {"insert": with_names(insert.sql.replace("%", "%%"), called, "%({})s")}
+    found_columns: dict[str, int] = {}
+    for kind, other in beside.items():
+        names = _names_beside(other, by_column, check, found_columns)
+        for number, word in names.items():
+            if word not in parameters and word not in found_columns:
+                kinds_of = prepared(connection, other.statement.sql)[0]
+                parameters[word] = Parameter(
+                    word, kinds_of[number - 1], False, None, table.labels.get(kinds_of[number - 1], ())
+                )
+        sql[kind] = with_names(other.statement.sql.replace("%", "%%"), names, "%({})s")
+    live = " AND ".join(c for c in check.parts.conditions if not numbers_in(c))
+    columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
+    earlier = _earlier(listed, tuple(parameters.values()), called)
+    return File(
+        name,
+        f"{_place(statements[0])}-{statements[-1].line}" if len(statements) > 1 else _place(insert),
+        table,
+        None,
+        tuple(map(quoted, keys)),
+        live,
+        tuple(parameters.values()),
+        state=with_names(
+            f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})".replace("%", "%%"), called, "%({})s"
+        ),
+        operation=CheckThenInsert(
+            select=sql.get("select", ""),
+            insert=sql["insert"],
+            update=sql.get("update", ""),
+            returns=bool(parts.returning),
+            found=found_columns,
+        ),
+    )
+
+
+def _beside(statement: Statement) -> _Beside:
+    parts = lookup_parts(statement.sql)
+    columns: dict[int, str] = {}
+    own = significant(statement.sql)
+    for at, token in enumerate(own):
+        if numbers_in(token.text) and at > 1 and own[at - 1].text == "=":
+            columns[int(token.text[1:])] = plain(own[at - 2])
+    return _Beside(statement, parts, columns)
+
+
+def _names_beside(
+    other: _Beside, by_column: Mapping[str, str], check: _Beside, found: dict[str, int]
+) -> dict[int, str]:
+    """What its parameters are called: as in the INSERT where they go to the same column, or what was found before."""
+    named = {n: _python_name(word) for n, word in names_in(other.statement.text, other.statement.sql).items()}
+    names: dict[int, str] = {}
+    for number in range(1, other.statement.parameters + 1):
+        column = other.columns.get(number, "")
+        selected = [plain(significant(text)[-1]) for text in check.parts.columns]
+        if column in by_column:
+            names[number] = by_column[column]
+        elif other is not check and column in selected:
+            names[number] = f"found_{_python_name(column)}"
+            found[names[number]] = selected.index(column)
+        else:
+            names[number] = named.get(number) or _python_name(column or f"value{number}")
+    return names
