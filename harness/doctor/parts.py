@@ -30,10 +30,11 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`SELECT columns FROM table WHERE condition` or `UPDATE table SET ... WHERE condition`."""
+    """`SELECT columns FROM table WHERE condition` or `UPDATE table SET assignments WHERE condition`."""
 
     table: str
     columns: tuple[str, ...]
+    assignments: str
     conditions: tuple[str, ...]  # what AND connects
 
 
@@ -97,7 +98,9 @@ def lookup_parts(sql: str) -> Lookup:
     ends = (_find(own, where, *words) for words in (("order",), ("limit",), ("for",), ("returning",), ("group",)))
     stop = min((at for at in ends if at is not None), default=len(own))
     listed = () if updates else tuple(_text(sql, element) for element in elements(own[1:source]))
-    return Lookup(_text(sql, own[start:end]), listed, tuple(_conditions(sql, own[where + 1 : stop])))
+    conditions = tuple(_conditions(sql, own[where + 1 : stop]))
+    assignments = _after(sql, own, _find(own, end, "set"), where) if updates else ""
+    return Lookup(_text(sql, own[start:end]), listed, assignments, conditions)
 
 
 def replaced(sql: str, change: Callable[[Tokens, int], str | None]) -> str:
@@ -149,6 +152,23 @@ def with_names(sql: str, names: Mapping[int, str], form: str) -> str:
     return replaced(sql, change)
 
 
+def clauses(sql: str) -> str:
+    """A statement with each clause beginning a line."""
+    own = significant(sql)
+    depth, target, breaks = 0, False, []
+    for at, token in enumerate(own):
+        depth += (token.text == "(") - (token.text == ")")
+        target = (target or token.word == "conflict") and token.word != "do"
+        starts = token.word in ("values", "returning", "from", "do") or (token.word == "where" and not target)
+        starts = starts or (token.word == "on" and _word(own, at + 1) == "conflict")
+        starts = starts or (token.word == "set" and at > 0 and own[at - 1].word != "update" and own[0].word == "update")
+        if starts and at > 1 and depth == 0 and not sql[own[at - 1].end : token.start].strip():
+            breaks.append((own[at - 1].end, token.start))
+    for end, start in reversed(breaks):
+        sql = f"{sql[:end]}\n{sql[start:]}"
+    return sql
+
+
 def numbers_in(sql: str) -> tuple[int, ...]:
     """The n of its $n, each once, in order."""
     return tuple(dict.fromkeys(int(t.text[1:]) for t in tokens(sql) if t.kind is Kind.NUMBERED))
@@ -176,8 +196,9 @@ def _values(sql: str, own: Tokens, at: int) -> tuple[tuple[str, ...], int]:
         if _word(own, last + 1) == ",":
             raise TranslationError("an INSERT of several rows is several calls: give one with one row")
         return tuple(_text(sql, element) for element in elements(own[at + 2 : last])), last + 1
-    if _word(own, at) == "select" and _find(own, at, "from") is None and _find(own, at, "where") is None:
-        stop = _find(own, at, "on", "conflict") or _find(own, at, "returning") or len(own)
+    stop = _find(own, at, "on", "conflict") or _find(own, at, "returning") or len(own)
+    query = own[:stop]
+    if _word(own, at) == "select" and _find(query, at, "from") is None and _find(query, at, "where") is None:
         return tuple(_text(sql, element) for element in elements(own[at + 1 : stop])), stop
     raise TranslationError("an INSERT whose rows come from a query cannot be translated: give it with VALUES (...)")
 

@@ -1,11 +1,10 @@
 """How a written scenario reads: as those that are shipped, and as ruff would format it."""
 
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.doctor.parts import TranslationError
+from harness.doctor.parts import TranslationError, clauses
 from harness.doctor.table_facts import Index, Table
 
 WIDTH = 120
@@ -77,6 +76,7 @@ class CheckThenInsert:
     update: str
     returns: bool
     found: Mapping[str, int] = field(default_factory=dict)  # parameters that are columns of the row found
+    instead: str = ""  # one statement that does it, where an index can arbitrate it
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,13 @@ def _imports(file: File) -> list[str]:
     if "st." in declared:
         lines += ["from hypothesis import strategies as st", ""]
     words = ["Connection", "Identity", "Key", *(["Own"] if "Own(" in declared else []), "Scenario"]
-    conflicts = isinstance(file.operation, OnConflict)
+    conflicts = isinstance(file.operation, OnConflict) or file.operation.instead
     return [*lines, f"from harness import {', '.join([*words, *(['unsafe'] if conflicts else [])])}"]
 
 
 def _scenario(file: File) -> str:
     table = file.table
-    layout = [index.ddl for index in table.indexes if not index.primary or index == file.arbiter]
+    layout = [clauses(index.ddl) for index in table.indexes if not index.primary or index == file.arbiter]
     lines = [f"{file.name} = Scenario(", f'    "{file.name}",']
     if table.schema != "public":
         lines.append(f"    schemas={_text(table.schema)},")
@@ -143,12 +143,13 @@ def _scenario(file: File) -> str:
         indexes = _block(";\n".join(layout), 12)
         lines += ["    layouts={", f'        "schema": {indexes},', "    },"]
     keys = ", ".join(parameter.name for parameter in file.parameters if parameter.key)
-    lines += [
-        f"    states={{  # each statement is run once for each ({keys}) of the contest",
-        '        "new": "",',
-        f'        "there": {_block(file.state, 12)},',
-        "    },",
-    ]
+    if file.operation.update:  # else a row that is there is all there is to it: no call writes anything
+        lines += [
+            f"    states={{  # each statement is run once for each ({keys}) of the contest",
+            '        "new": "",',
+            f'        "there": {_block(file.state, 12)},',
+            "    },",
+        ]
     by = _texts(file.by)
     live = f", live={_text(file.live)}" if file.live else ""
     distinct = "" if file.arbiter is None or file.arbiter.nulls_distinct else ", nulls_distinct=False"
@@ -180,15 +181,9 @@ def _conflict_body(file: File, operation: OnConflict) -> list[str]:
         lines += _sent("UPDATE", operation.returns, 4)
     else:
         lines.append(f"    return {'None' if operation.returns else 'False'}")
-    expect = 'unsafe("42P10", layout="none")' if operation.infers else ""
-    strategy = [
-        f"{file.name}.sql_strategy(",
-        '    "on_conflict",',
-        f"    doc={_text(f'As it stands in {file.place}.')},",
-        *([f"    expect=[{expect}],"] if expect else []),
-        f"    store={_block(operation.strategy, 8)},",
-        ")",
-    ]
+    # Without a target it needs no index, and without an index it never finds a conflict.
+    missing = "42P10" if operation.infers else "wrong-alone"
+    strategy = _sql_strategy(file, f"As it stands in {file.place}.", missing, operation.strategy)
     return [*lines, "", "", *strategy]
 
 
@@ -222,7 +217,21 @@ def _check_body(file: File, operation: CheckThenInsert) -> list[str]:
         lines += ["", "", "@store.strategy", *_def(f"{name}{suffix}", file, answer), f'    """{doc}"""']
         lines += ["    with connection.transaction():"] if within else []
         lines.append(f"{'        ' if within else '    '}return store({passed})")
+    if operation.instead:
+        doc = "One statement instead (ours): it needs the index, and nothing else."
+        lines += ["", "", *_sql_strategy(file, doc, "42P10", operation.instead)]
     return lines
+
+
+def _sql_strategy(file: File, doc: str, without_index: str, sql: str) -> list[str]:
+    return [
+        f"{file.name}.sql_strategy(",
+        '    "on_conflict",',
+        f"    doc={_text(doc)},",
+        f"    expect=[unsafe({_text(without_index)}, layout={_text('none')})],",
+        f"    store={_block(sql, 8)},",
+        ")",
+    ]
 
 
 def _operation(file: File, answer: str, doc: str) -> list[str]:
@@ -277,7 +286,9 @@ def _block(sql: str, indent: int) -> str:
     one = _text(sql)
     if "\n" not in sql and len(one) + indent + 12 <= WIDTH and '"' not in sql:
         return one
-    lines = textwrap.dedent(_clauses(sql)).replace("\\", "\\\\").replace('"""', '\\"\\"\\"').splitlines()
+    if "\n" not in sql:
+        sql = clauses(sql)
+    lines = sql.replace("\\", "\\\\").replace('"""', '\\"\\"\\"').splitlines()
     body = "\n".join(f"{' ' * indent}{line}".rstrip() for line in lines)
     return f'"""\n{body}\n{" " * (indent - 4)}"""' if body.endswith('"') else f'"""\n{body}"""'
 
@@ -285,14 +296,6 @@ def _block(sql: str, indent: int) -> str:
 def _assignment(name: str, sql: str) -> str:
     one = f"{name} = {_text(sql)}"
     return one if len(one) <= WIDTH and "\n" not in sql and '"' not in sql else f"{name} = {_block(sql, 4)}"
-
-
-def _clauses(sql: str) -> str:
-    """A statement of one long line, a clause a line."""
-    if "\n" in sql:
-        first, _, rest = sql.partition("\n")
-        return f"{first}\n{textwrap.dedent(rest)}" if not re.match(r"CREATE (TABLE|TYPE|OR)", sql) else sql
-    return re.sub(r" (?=(VALUES \(|ON CONFLICT |SET (?!NULL)|WHERE |RETURNING |FROM ))", "\n", sql)
 
 
 def _listed(values: Sequence[str]) -> str:

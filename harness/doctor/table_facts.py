@@ -69,6 +69,8 @@ class Table:
         serial = re.fullmatch(r"(?:small|big)?serial", column.type)
         not_null = column.not_null and not key and not serial
         parts = [column.type, "PRIMARY KEY" if key else "", "NOT NULL" if not_null else "", column.default]
+        if column.default.startswith("GENERATED"):
+            parts = [column.type, column.default, *parts[1:3]]
         return " ".join(filter(None, parts))
 
 
@@ -159,7 +161,10 @@ def table_facts(connection: Connection[TupleRow], written: str) -> Table:
             schema,
             tuple(_columns(connection, oid)),
             tuple(text for (text,) in connection.execute(_CHECKS, (oid,))),
-            tuple(Index(n, tuple(k), p or "", d, i, t) for n, k, p, d, i, t in _indexes(connection, oid)),
+            tuple(
+                Index(name, tuple(keys), predicate or "", distinct, primary, ddl.replace(" USING btree", ""))
+                for name, keys, predicate, distinct, primary, ddl in _indexes(connection, oid)
+            ),
             tuple(text for (text,) in connection.execute(_MADE_WITH, {"oid": oid})),
             tuple(text for (text,) in connection.execute(_EXTENSIONS, {"oid": oid})),
             tuple(text for (text,) in connection.execute(_LEFT_OUT, {"oid": oid})),

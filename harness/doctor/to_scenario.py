@@ -4,9 +4,12 @@ What the server knows (which index arbitrates, what types parameters have) it is
 statement (what the application does with the answer, where its transactions begin) is told in the file.
 """
 
+import keyword
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from psycopg import Connection
@@ -16,6 +19,7 @@ from harness.doctor.parts import (
     Insert,
     Lookup,
     TranslationError,
+    clauses,
     insert_parts,
     lone_parameter,
     lookup_parts,
@@ -28,11 +32,11 @@ from harness.doctor.parts import (
 )
 from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
 from harness.doctor.sources.placeholders import names_in
-from harness.doctor.sources.shape import plain
+from harness.doctor.sources.shape import plain, shape_of
 from harness.doctor.statement import Statement
 from harness.doctor.table_facts import Index, Table, holds, prepared, quoted, table_facts
 
-__all__ = ["TranslationError", "write"]
+__all__ = ["TranslationError", "candidates", "write"]
 
 
 def write(statements: Statement | Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
@@ -43,6 +47,24 @@ def write(statements: Statement | Sequence[Statement], connection: Connection[Tu
     """
     given = [statements] if isinstance(statements, Statement) else list(statements)
     Path(path).write_text(scenario(given, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
+
+
+def candidates(function: Sequence[Statement]) -> Iterator[tuple[Statement, ...]]:
+    """What of one function's statements `write` is for: each upsert alone, each plain INSERT with what is beside it."""
+    beside = [one for one in function if significant(one.sql)[0].word in ("select", "update")]
+    for one in function:
+        words = [token.word for token in significant(one.sql)]
+        if words[0] != "insert":
+            continue
+        if any(pair == ("on", "conflict") for pair in pairwise(words)):
+            yield (one,)
+        elif about := [other for other in beside if _table(other) == _table(one)]:
+            yield tuple(sorted((one, *about), key=lambda each: (each.line, each.column)))
+
+
+def _table(statement: Statement) -> str:
+    shape = shape_of(significant(statement.sql))
+    return "" if shape is None else shape.table
 
 
 def scenario(statements: Sequence[Statement], connection: Connection[TupleRow], *, name: str) -> str:
@@ -74,7 +96,8 @@ def _place(statement: Statement) -> str:
 
 def _identifier(word: str) -> str:
     made = re.sub(r"\W", "_", word.lower())
-    return made if made[:1].isalpha() else f"scenario_{made}"
+    taken = keyword.iskeyword(made) or made in ("store", "st")
+    return f"{made}_scenario" if taken else made if made[:1].isalpha() else f"scenario_{made}"
 
 
 # ---- INSERT ... ON CONFLICT ------------------------------------------------------------------------------------------
@@ -127,10 +150,16 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
             insert=say(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}"),
             update=say(update),
             returns=bool(parts.returning),
-            strategy=with_names(statement.sql, called, ":{}"),
+            strategy=clauses(_without_margin(with_names(statement.sql, called, ":{}"))),
             infers=bool(arbiters),
         ),
     )
+
+
+def _without_margin(sql: str) -> str:
+    """The first line of a statement in a program has no margin, the others have the program's."""
+    first, newline, rest = sql.partition("\n")
+    return f"{first}{newline}{textwrap.dedent(rest)}"
 
 
 def _values_by_column(parts: Insert, table: Table) -> dict[str, str]:
@@ -220,8 +249,9 @@ def _is_same(number: int, column: str | None, parts: Insert, values: Mapping[str
 def _python_name(name: str) -> str:
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     made = re.sub(r"\W", "_", snake.lower()).strip("_") or "value"
-    reserved = ("connection", "class", "from", "import", "type", "global", "is", "in", "as", "not", "and", "or", "row")
-    return f"{made}_" if made in reserved or made[0].isdigit() else made
+    if made[0].isdigit():
+        return f"value{made}"
+    return f"{made}_" if keyword.iskeyword(made) or made in ("connection", "call", "found", "row", "store") else made
 
 
 def _free(name: str, taken: object) -> str:
@@ -262,7 +292,8 @@ class _Beside:
 
     statement: Statement
     parts: Lookup
-    columns: dict[int, str]  # $n -> the column it is compared with
+    columns: dict[int, str]  # $n -> the column that it is compared with, or becomes
+    compared: frozenset[str]
 
 
 def _check_then_insert(
@@ -284,7 +315,7 @@ def _check_then_insert(
     check = beside.get("select") or beside["update"]
     if check.parts.table.rpartition(".")[2] != parts.table.rpartition(".")[2]:
         raise TranslationError(f"{check.parts.table} is looked at, {parts.table} is written: expected one table")
-    keys = [column for column in dict.fromkeys(check.columns.values()) if column in values]
+    keys = [column for column in values if column in check.compared]
     if not keys or not any(numbers_in(values[column]) for column in keys):
         raise TranslationError(
             "what is looked for is not what is inserted: no parameter of both goes to the same column"
@@ -306,12 +337,15 @@ def _check_then_insert(
     live = " AND ".join(c for c in check.parts.conditions if not numbers_in(c))
     columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
     earlier = _earlier(listed, tuple(parameters.values()), called)
+    # The index that is about what is looked for makes a second row fail; without it there are two.
+    by = tuple(map(quoted, keys))
+    index = next((index for index in table.indexes if sorted(index.keys) == sorted(by)), None)
     return File(
         name,
         f"{_place(statements[0])}-{statements[-1].line}" if len(statements) > 1 else _place(insert),
         table,
-        None,
-        tuple(map(quoted, keys)),
+        index,
+        by,
         live,
         tuple(parameters.values()),
         state=with_names(
@@ -323,8 +357,31 @@ def _check_then_insert(
             update=sql.get("update", ""),
             returns=bool(parts.returning),
             found=found_columns,
+            instead=_instead(insert, parts, index, beside.get("update"), called, by_column),
         ),
     )
+
+
+def _instead(
+    insert: Statement,
+    parts: Insert,
+    index: Index | None,
+    update: _Beside | None,
+    called: Mapping[int, str],
+    by_column: Mapping[str, str],
+) -> str:
+    """One statement that does what two did, where an index arbitrates it and the answer stays what it was."""
+    if index is None or parts.returning:
+        return ""
+    action = "DO NOTHING"
+    if update is not None:
+        names = {number: by_column.get(column, "") for number, column in update.columns.items()}
+        if not all(names.get(number) for number in numbers_in(update.parts.assignments)):
+            return ""
+        action = f"DO UPDATE SET {with_names(update.parts.assignments, names, ':{}')}"
+    where = f" WHERE {index.predicate}" if index.predicate else ""
+    own = with_names(insert.sql, called, ":{}").rstrip()
+    return f"{own} ON CONFLICT ({', '.join(index.keys)}){where} {action}"
 
 
 def _beside(statement: Statement) -> _Beside:
@@ -334,7 +391,8 @@ def _beside(statement: Statement) -> _Beside:
     for at, token in enumerate(own):
         if numbers_in(token.text) and at > 1 and own[at - 1].text == "=":
             columns[int(token.text[1:])] = plain(own[at - 2])
-    return _Beside(statement, parts, columns)
+    asked = {number for condition in parts.conditions for number in numbers_in(condition)}
+    return _Beside(statement, parts, columns, frozenset(columns[n] for n in asked if n in columns))
 
 
 def _names_beside(
