@@ -1,6 +1,7 @@
 """Where statements come from: files of SQL and of programs, the command line, standard input, a server's statistics."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.doctor.statement import Statement
 
 __all__ = ["SourceError", "SourceWarning", "from_server", "functions", "load_schema", "statements"]
 
+_OF_INTEREST = re.compile(rb"i\0?n\0?s\0?e\0?r\0?t|m\0?e\0?r\0?g\0?e", re.IGNORECASE)  # \0: in UTF-16
 KNOWN = (".sql", ".psql", ".pgsql", ".ddl", *BY_SUFFIX)
 
 
@@ -60,7 +62,7 @@ def from_server(connection: Connection[TupleRow]) -> Iterator[Statement]:
 def _sources(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -> Iterator[Source]:
     for path in paths:
         if os.path.isdir(path):
-            yield from map(read, walk(path, KNOWN))
+            yield from (read(file) for file in walk(path, KNOWN) if _is_worth_reading(file))
         elif not os.path.exists(path):
             raise SourceError(f"{path}: no such file or folder")
         elif not path.lower().endswith(KNOWN):
@@ -76,6 +78,14 @@ def _sources(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) -
             yield Source("<stdin>", stdin.read())
         except UnicodeDecodeError as error:
             raise SourceError(f"<stdin>: expected text, found what is no {error.encoding.upper()}") from None
+
+
+def _is_worth_reading(path: str) -> bool:
+    """In a folder there may be files in any encoding, of which most are none of our business."""
+    try:
+        return _OF_INTEREST.search(Path(path).read_bytes()) is not None
+    except OSError:
+        return True  # reading it again says what is wrong
 
 
 def _belonging(group: Sequence[Found]) -> Iterator[Found]:

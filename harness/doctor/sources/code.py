@@ -72,6 +72,7 @@ class _Growing:
     """A variable that holds a text to which more may be added."""
 
     text: Text
+    value: int  # the node it began with
     block: int
     function: int
 
@@ -85,6 +86,7 @@ class _Program:
         self.known: dict[int, Text | None] = {}  # node -> what it is as a text
         self.used: set[int] = set()  # literals that are parts of a larger text
         self.assigned: dict[str, list[Node]] = {}  # name -> the values it is given anywhere
+        self.spliced: set[int] = set()  # values of names that stand in other texts
         self.growing: dict[tuple[int, str], _Growing] = {}
         self.done: list[tuple[int, Found]] = []  # with the function, -1 for none
 
@@ -100,7 +102,8 @@ class _Program:
         for node in nodes:
             self._visit(node)
         for variable in self.growing.values():
-            self._emit(variable.text, variable.function)
+            if variable.value not in self.spliced:  # else it is only the beginning of another
+                self._emit(variable.text, variable.function)
         return self.done
 
     def _visit(self, node: "Node") -> None:
@@ -109,14 +112,16 @@ class _Program:
             text = None if value is None else self._text(value)
             if name and text is not None and value is not None:
                 self._use(value)
-                self._start(name, text, node)
+                self._start(name, text, value, node)
             return
         if (more := self._added(node)) is not None:
             self._grow(*more, node)
         elif node.id not in self.used and self._is_text(node):
             text = self._text(node)
-            if text is not None:
-                self._use(node)
+            if text is None:
+                return
+            self._use(node)
+            if not _is_docstring(node):
                 self._emit(text, self._function(node))
 
     def _is_text(self, node: "Node") -> bool:
@@ -133,12 +138,12 @@ class _Program:
 
     # ---- variables that grow ----------------------------------------------------------------------------------------
 
-    def _start(self, name: str, text: Text, node: "Node") -> None:
+    def _start(self, name: str, text: Text, value: "Node", node: "Node") -> None:
         function = self._function(node)
         earlier = self.growing.pop((function, name), None)
         if earlier is not None:
             self._emit(earlier.text, earlier.function)
-        self.growing[function, name] = _Growing(text, _block(node), function)
+        self.growing[function, name] = _Growing(text, value.id, _block(node), function)
 
     def _grow(self, name: str, added: "Sequence[Node]", node: "Node") -> None:
         variable = self.growing.get((self._function(node), name))
@@ -263,6 +268,7 @@ class _Program:
         home = self._function(values[0])
         if home not in (-1, self._function(node)) or self._is_parameter(node, _last_name(written)):
             return None
+        self.spliced.add(values[0].id)
         return self._text(values[0])
 
     def _is_parameter(self, node: "Node", name: str) -> bool:
@@ -398,6 +404,11 @@ def _preorder(root: "Node") -> Iterator["Node"]:
         node = todo.pop()
         yield node
         todo += reversed(node.children)
+
+
+def _is_docstring(node: "Node") -> bool:
+    """A text that nothing is done with."""
+    return node.parent is not None and node.parent.type == "expression_statement" and "string" in node.type
 
 
 def _single(node: "Node") -> "Node":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.doctor.sources.lexer import PLACEHOLDERS, Kind, Token
 from harness.doctor.sources.text import words
@@ -25,13 +26,15 @@ class Shape:
 def shape_of(tokens: Tokens) -> Shape | None:
     """The shape of a command of interest, else None: text that merely begins with the word "insert" has none."""
     first = tokens[0].word if tokens else ""
+    if any(pair == ("duplicate", "key") for pair in pairwise(token.word for token in tokens)):
+        return None  # MySQL's ON DUPLICATE KEY UPDATE: not for this server
     if first in ("insert", "merge"):
         return _written(tokens, 0)
     if first == "with":
         inside = (_written(tokens, i) for i, token in enumerate(tokens) if token.word in ("insert", "merge"))
         if found := next((shape for shape in inside if shape), None):
             return found
-        first = next((word for word in map(_word, tokens) if word in ("update", "delete", "select")), "")
+        first = next((word for word in (token.word for token in tokens) if word in ("update", "delete", "select")), "")
     match first:
         case "update":
             return _updated(tokens)
@@ -93,10 +96,6 @@ def plain(token: Token) -> str:
     if token.kind is Kind.NAME and token.text.startswith('"'):
         return token.text[1:-1].replace('""', '"')
     return token.text.lower() if token.kind is Kind.WORD else ""
-
-
-def _word(token: Token) -> str:
-    return token.word
 
 
 def _at(tokens: Tokens, at: int) -> str:
