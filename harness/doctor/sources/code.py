@@ -28,7 +28,7 @@ _DEDENTING = frozenset(("dedent", "cleandoc", "strip_heredoc", "stripIndent", "t
 _ADDING = frozenset(("append", "concat", "Append", "AppendLine"))
 _FORMATTING = frozenset(("format", "Format", "formatted", "sprintf", "Sprintf", "vsprintf"))
 _BRACES = re.compile(r"\{(\w*)(?::[^{}]*)?\}")
-_PERCENT = re.compile(r"%(?:\d+\$|\[\d+\])?[-+#0]*\d*[A-Za-z](?!\w)")
+_PERCENT = re.compile(r"%%|%(?:\d+\$|\[\d+\])?[-+#0]*\d*[A-Za-z](?!\w)")
 
 
 def groups_in(source: Source, language: Language) -> Iterator[tuple[Found, ...]]:

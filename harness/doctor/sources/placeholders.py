@@ -46,11 +46,16 @@ def numbered(
     numbers: dict[str, int] = {}
     parts: list[str] = []
     dynamic: list[str] = []
+    placeholder = False  # whether the token before was one
     for position, before, token in _with_neighbours(every):
         inside = [next(holes) for _ in range(token.text.count(HOLE))] if text.holes else []
         known = not inside or (token.kind is Kind.HOLE and inside[0].parameter)
         named = position in names
-        placeholder = position in variables or (token.kind in style and (inside or _is_placeholder(before, token)))
+        if token.kind in BLANK:
+            parts.append(Text(token.text, (), tuple(inside)).written)
+            continue
+        stands = token.kind in style and (bool(inside) or _is_placeholder(before, token, operand=placeholder))
+        placeholder = position in variables or stands
         if position in hidden:
             parts.append(f"/*{token.text}*/")
         elif not known or (named and placeholder) or token.text.startswith(':"'):
@@ -102,9 +107,12 @@ def _style(text: Text, every: list[Token]) -> tuple[Kind, ...]:
     return ()
 
 
-def _is_placeholder(before: Token | None, token: Token) -> bool:
+def _is_placeholder(before: Token | None, token: Token, *, operand: bool) -> bool:
+    """Whether a ? is one, by what stands before it; `operand` says of another ? that it was one."""
     if token.kind is not Kind.QUESTION or _NUMBERED_QUESTION.fullmatch(token.text):
         return True
+    if before is not None and before.kind is Kind.QUESTION:
+        return not operand
     if before is None or before.kind is Kind.WORD:
         return before is not None and before.word in _BEFORE_OPERAND
     return before.kind is Kind.SYMBOL and before.text not in (")", "]")

@@ -78,10 +78,12 @@ class Text:
         return "".join(chain.from_iterable(zip(parts, (*(hole.source for hole in self.holes), ""), strict=True)))
 
     def replaced(self, pattern: re.Pattern[str], *, parameter: bool = False) -> "Text":
-        """With a hole in the place of every match; its first group, where it has one, is what the hole stands for."""
+        """With a hole in the place of every match; `%%` is no part but a percent sign."""
         parts, end = [], 0
         for match in pattern.finditer(self.chars):
-            parts += [self[end : match.start()], hole(self.offsets[match.start()], match[0], parameter=parameter)]
+            offset = self.offsets[match.start()]
+            known = made("%", offset) if match[0] == "%%" else hole(offset, match[0], parameter=parameter)
+            parts += [self[end : match.start()], known]
             end = match.end()
         return join([*parts, self[end : len(self.chars)]])
 
