@@ -164,6 +164,30 @@ def test_a_comment_on_or_above_a_statement_is_heard(found: Found, content: str, 
         ("q = dedent`INSERT INTO t VALUES (${c})`", ".js", "INSERT INTO t VALUES (${c})", ("${c}",)),
         ("q(`INSERT /* ${b} */ INTO t VALUES (1)`)", ".js", "INSERT /* ${b} */ INTO t VALUES (1)", ()),
         ("q(`EXPLAIN ANALYZE INSERT INTO t VALUES (1)`)", ".js", "INSERT INTO t VALUES (1)", ()),
+        (
+            'class A { @Insert("INSERT INTO ${t} VALUES (#{a.id}, #{b,jdbcType=INTEGER})") void f(); }',
+            ".java",
+            "INSERT INTO ${t} VALUES ($1, $2)",
+            ("${t}",),
+        ),
+        (
+            "-- name: Put :one\nINSERT INTO t VALUES (sqlc.arg(a), sqlc.narg('b'), sqlc.arg(a));",
+            ".sql",
+            "INSERT INTO t VALUES ($1, $2, $1)",
+            (),
+        ),
+        (
+            "INSERT INTO {{ ref('t') }} SELECT * FROM ${schema}.s;",
+            ".sql",
+            "INSERT INTO {{ ref('t') }} SELECT * FROM ${schema}.s",
+            ("{{ ref('t') }}", "${schema}"),
+        ),
+        (
+            "q = 'INSERT INTO t VALUES (' " + "+ '1, ' " * 2000 + "+ '2)'",
+            ".js",
+            f"INSERT INTO t VALUES ({'1, ' * 2000}2)",
+            (),
+        ),
         ("PREPARE p (int) AS INSERT INTO t VALUES ($1);", ".sql", "INSERT INTO t VALUES ($1)", ()),
         ('INSERT INTO :"t" VALUES (1);', ".sql", 'INSERT INTO :"t" VALUES (1)', (':"t"',)),
         ("INSERT INTO t (a) VALUES (1) ON DUPLICATE KEY UPDATE a = 2;", ".sql", None, ()),
@@ -260,6 +284,8 @@ def test_the_server_parses_what_functions_and_programs_say(server: Server, datab
         checked = [statement for statement in read if not statement.dynamic]
         assert len(checked) >= 35
         for statement in checked:
+            if server.version_num < 150_000 and statement.sql.lower().startswith("merge"):
+                continue
             try:
                 connection.execute(f"PREPARE p AS {statement.sql}".encode())
                 connection.execute("DEALLOCATE p")

@@ -251,13 +251,27 @@ class _Program:
     def _operation(self, node: "Node") -> Text | None:
         if len(node.children) != 3:
             return None
-        left, operator, right = node.children
+        left, operator, _ = node.children
         if operator.type == "%":
             text = self._part_of(node, left) if self._text(left) else None
             return text.replaced(_PERCENT) if text else None
-        if operator.type != self.language.plus or (self._text(left) is None and self._text(right) is None):
+        if operator.type != self.language.plus:
             return None
-        return self._joined(node, (left, right))
+        operands = self._operands(node)
+        if all(self._text(one) is None for one in operands):
+            return None
+        return self._joined(node, operands)
+
+    def _operands(self, node: "Node") -> "list[Node]":
+        """Of a + b + c, which is (a + b) + c: long texts are many, and Python's stack is short."""
+        found: list[Node] = []
+        while node.type in self.language.operations and len(node.children) == 3:
+            if node.children[1].type != self.language.plus:
+                break
+            self.known.setdefault(node.id, None)
+            found.append(node.children[2])
+            node = node.children[0]
+        return [node, *reversed(found)]
 
     def _constant(self, node: "Node") -> Text | None:
         """What a name stands for, if it is given one value in the whole file, out of reach of other functions."""

@@ -21,9 +21,10 @@ class Kind(Enum):
     NUMBERED = "numbered"  # $1
     PYFORMAT = "pyformat"  # %(name)s
     FORMAT = "format"  # %s
-    NAMED = "named"  # :name, and psql's :'name'
+    NAMED = "named"  # :name, psql's :'name', sqlc.arg(name), MyBatis' #{name}
     AT = "at"  # @name
     QUESTION = "question"  # ?
+    TEMPLATE = "template"  # ${name}, {{ name }}, <% name %>: text that a tool puts in before anything is SQL
     HOLE = "hole"
     NAME = "name"  # "quoted"
     WORD = "word"
@@ -60,7 +61,8 @@ _TOKEN = re.compile(
   | (?P<numbered>\$\d+)
   | (?P<pyformat>%\(\w+\)[sbt])
   | (?P<format>%[sbt](?!\w))
-  | (?P<named>(?<![\w:]):[A-Za-z_]\w* | :'[^']*')
+  | (?P<template>\$\{{[^{{}}]*\}} | \{{\{{.*?\}}\}} | \{{%.*?%\}} | <%.*?%>)
+  | (?P<named>(?<![\w:]):[A-Za-z_]\w* | :'[^']*' | \#\{{\s*[\w.]+[^{{}}]*\}} | \bsqlc\.n?arg\(\s*'?\w+'?\s*\))
   | (?P<symbol>:: | := | -> | \?\| (?!\|) | \?& | \?\? | @> | <@ | @@ | @\? | \|\| | [<>!]= | <> | %%)
   | (?P<at>(?<![\w@<])@[A-Za-z_]\w*)
   | (?P<question>\?\d*)

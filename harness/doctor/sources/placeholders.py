@@ -11,6 +11,7 @@ from harness.doctor.sources.text import HOLE, Text, words
 # The styles, by precedence: a statement that has one of them has none of the others, so that `?` beside $1 is jsonb's.
 _STYLES = ((Kind.NUMBERED,), (Kind.HOLE,), (Kind.PYFORMAT, Kind.FORMAT), (Kind.NAMED,), (Kind.AT,), (Kind.QUESTION,))
 _NUMBERED_QUESTION = re.compile(r"\?\d+")
+_NAME = re.compile(r"(?:%\(|:'?|@|\#\{\s*(?:\w+\.)*|sqlc\.n?arg\(\s*'?|)([A-Za-z_]\w*)")
 # After these an operand comes, so that ? is one. After any other word, and after operands, it is an operator.
 _BEFORE_OPERAND = words(
     "all and any array between by case distinct else from having ilike in is limit like not offset on or returning "
@@ -58,7 +59,7 @@ def numbered(
         placeholder = position in variables or stands
         if position in hidden:
             parts.append(f"/*{token.text}*/")
-        elif not known or (named and placeholder) or token.text.startswith(':"'):
+        elif not known or (named and placeholder) or token.kind is Kind.TEMPLATE or token.text.startswith(':"'):
             dynamic += [hole.source for hole in inside] or [token.text]
             parts.append(Text(token.text, (), tuple(inside)).written)
         elif placeholder:
@@ -136,8 +137,8 @@ def names_in(text: str, sql: str) -> dict[int, str]:
         if original is None:
             break
         if token.kind is Kind.NUMBERED and original.kind is not Kind.NUMBERED:
-            name = re.sub(r"^(%\(|:'?|@)(\w+).*$", r"\2", original.text, flags=re.DOTALL)
-            if name.isidentifier():
-                names.setdefault(int(token.text[1:]), name)
+            name = _NAME.match(original.text)
+            if name is not None:
+                names.setdefault(int(token.text[1:]), name[1])
         there = original.end
     return names

@@ -9,7 +9,8 @@ from harness.doctor.sources.text import words
 
 Tokens = Sequence[Token]
 
-_NAME_KINDS = (Kind.WORD, Kind.NAME, Kind.HOLE, *PLACEHOLDERS)
+_UNKNOWN = (Kind.HOLE, Kind.TEMPLATE)
+_NAME_KINDS = (Kind.WORD, Kind.NAME, *_UNKNOWN, *PLACEHOLDERS)
 # No table is called so, but sentences go on like this: "insert into the form".
 _DETERMINERS = words("a all an another any each every her his its my no our some that the their this your")
 
@@ -128,7 +129,7 @@ def _goes_on(tokens: Tokens, at: int, columns: bool) -> bool:
     rest = tokens[at:]
     match _at(tokens, at):
         case "values":
-            return len(rest) > 1 and (rest[1].text == "(" or rest[1].kind is Kind.HOLE or rest[1].kind in PLACEHOLDERS)
+            return len(rest) > 1 and (rest[1].text == "(" or rest[1].kind in (*_UNKNOWN, *PLACEHOLDERS))
         case "select" | "with" | "table":
             return any(token.kind is not Kind.WORD or token.word == "from" for token in rest[1:])
         case "(":
@@ -139,7 +140,7 @@ def _goes_on(tokens: Tokens, at: int, columns: bool) -> bool:
             return _at(tokens, at + 2) == "value"
     # Rows made by the program: `INSERT INTO t ${rows}`.
     told = columns or any(token.word in ("conflict", "returning") for token in rest)
-    return bool(rest) and rest[0].kind is Kind.HOLE and told
+    return bool(rest) and rest[0].kind in _UNKNOWN and told
 
 
 def _target(tokens: Tokens, start: int) -> set[int]:
