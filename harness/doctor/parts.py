@@ -1,7 +1,8 @@
 """An INSERT, SELECT or UPDATE taken apart, as far as a scenario needs it; the server has parsed it before."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from harness.doctor.sources.lexer import BLANK, Kind, Token, tokens
 from harness.doctor.sources.shape import closing, elements, name_end, plain
@@ -36,6 +37,7 @@ class Lookup:
     columns: tuple[str, ...]
     assignments: str
     conditions: tuple[str, ...]  # what AND connects
+    answers: bool = False  # EXISTS or count(): the row says whether there is one
 
 
 def significant(text: str) -> list[Token]:
@@ -85,6 +87,8 @@ def insert_parts(sql: str) -> Insert:
 def lookup_parts(sql: str) -> Lookup:
     """Raises TranslationError for a query of more than one table, or without a condition."""
     own = significant(sql)
+    if _word(own, 1) == "exists" and _word(own, 2) == "(" and _word(own, 3) == "select":
+        return replace(lookup_parts(_text(sql, own[3 : closing(own, 2)])), columns=(), answers=True)
     updates = own[0].word == "update"
     source = 0 if updates else _find(own, 1, "from")
     where = _find(own, 1, "where")
@@ -100,7 +104,8 @@ def lookup_parts(sql: str) -> Lookup:
     listed = () if updates else tuple(_text(sql, element) for element in elements(own[1:source]))
     conditions = tuple(_conditions(sql, own[where + 1 : stop]))
     assignments = _after(sql, own, _find(own, end, "set"), where) if updates else ""
-    return Lookup(_text(sql, own[start:end]), listed, assignments, conditions)
+    counts = _word(own, 1) == "count" and len(listed) == 1
+    return Lookup(_text(sql, own[start:end]), listed, assignments, conditions, counts)
 
 
 def replaced(sql: str, change: Callable[[Tokens, int], str | None]) -> str:
@@ -155,7 +160,8 @@ def with_names(sql: str, names: Mapping[int, str], form: str) -> str:
 def clauses(sql: str) -> str:
     """A statement with each clause beginning a line."""
     own = significant(sql)
-    depth, target, breaks = 0, False, []
+    # SELECT EXISTS (...) is long inside.
+    depth, target, breaks = -(len(own) > 1 and own[1].word == "exists"), False, []
     for at, token in enumerate(own):
         depth += (token.text == "(") - (token.text == ")")
         target = (target or token.word == "conflict") and token.word != "do"
@@ -166,6 +172,22 @@ def clauses(sql: str) -> str:
             breaks.append((own[at - 1].end, token.start))
     for end, start in reversed(breaks):
         sql = f"{sql[:end]}\n{sql[start:]}"
+    return _folded(sql)
+
+
+def _folded(sql: str, width: int = 100) -> str:
+    """With lines that are too long broken after commas."""
+    own = significant(sql)
+    begins, comma, breaks = 0, 0, []
+    for token, after in pairwise(own):
+        begins = max(begins, sql.rfind("\n", 0, token.start) + 1)
+        if token.end - begins > width and comma > begins:
+            breaks.append(comma)
+            begins, comma = comma - 4, 0
+        if token.text == "," and sql[token.end : after.start] == " ":
+            comma = after.start
+    for at in reversed(breaks):
+        sql = f"{sql[: at - 1]}\n    {sql[at:]}"
     return sql
 
 

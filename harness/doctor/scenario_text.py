@@ -1,5 +1,6 @@
 """How a written scenario reads: as those that are shipped, and as ruff would format it."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class CheckThenInsert:
     insert: str
     update: str
     returns: bool
+    answers: bool = False  # the row that SELECT returns says whether there is one
     found: Mapping[str, int] = field(default_factory=dict)  # parameters that are columns of the row found
     instead: str = ""  # one statement that does it, where an index can arbitrate it
 
@@ -93,6 +95,11 @@ class File:
     state: str
     operation: OnConflict | CheckThenInsert
 
+    @property
+    def where(self) -> str:
+        """The place in short: `app.py:12`."""
+        return re.split(r"[/\\]", self.place)[-1]
+
 
 def rendered(file: File) -> str:
     """The text of the file."""
@@ -110,12 +117,15 @@ def _docstring(file: File) -> str:
     if file.live:
         title += f", of those where {file.live}"
     how = "INSERT ... ON CONFLICT" if isinstance(file.operation, OnConflict) else "check, then insert"
-    told = [f"Written by harness doctor from {file.place} ({how})."]
+    lines = [f"Written by harness doctor from {file.place} ({how})."]
     if file.table.left_out:
-        told.append(f"Left out: {', '.join(file.table.left_out)}.")
-    told.append("Values, the row that is there before, and what a call answers are assumed: change them to what is so.")
+        lines.append(f"Left out: {', '.join(file.table.left_out)}.")
+    lines.append(
+        "Values, the row that is there before, and what a call answers are assumed: change them to what is so."
+    )
+    told = textwrap.fill(" ".join(lines), WIDTH, break_long_words=False, break_on_hyphens=False)
     title = title if len(title) < WIDTH - 4 else title[: WIDTH - 8] + "..."
-    return f'"""{title}.\n\n{textwrap.fill(" ".join(told), WIDTH)}\n"""'
+    return f'"""{title}.\n\n{told}\n"""'
 
 
 def _imports(file: File) -> list[str]:
@@ -183,7 +193,7 @@ def _conflict_body(file: File, operation: OnConflict) -> list[str]:
         lines.append(f"    return {'None' if operation.returns else 'False'}")
     # Without a target it needs no index, and without an index it never finds a conflict.
     missing = "42P10" if operation.infers else "wrong-alone"
-    strategy = _sql_strategy(file, f"As it stands in {file.place}.", missing, operation.strategy)
+    strategy = _sql_strategy(file, f"As it stands in {file.where}.", missing, operation.strategy)
     return [*lines, "", "", *strategy]
 
 
@@ -197,8 +207,12 @@ def _check_body(file: File, operation: CheckThenInsert) -> list[str]:
         lines += ["    if connection.execute(UPDATE, call).rowcount > 0:", "        return True"]
         lines += _sent("INSERT", operation.returns, 4)
     else:
-        lines.append("    found = connection.execute(SELECT, call).fetchone()")
-        lines.append("    if found is None:")
+        if operation.answers:
+            lines.append("    (found,) = connection.execute(SELECT, call).fetchone() or (None,)")
+            lines.append("    if not found:")
+        else:
+            lines.append("    found = connection.execute(SELECT, call).fetchone()")
+            lines.append("    if found is None:")
         lines += _sent("INSERT", operation.returns, 8)
         if operation.update:
             call = "call"
@@ -211,7 +225,7 @@ def _check_body(file: File, operation: CheckThenInsert) -> list[str]:
     passed = ", ".join(["connection", *(parameter.name for parameter in file.parameters)])
     name = "check_then_insert" if operation.select else "update_then_insert"
     for suffix, doc, within in (
-        ("", f"As it stands in {file.place}, each statement committing itself.", False),
+        ("", f"As it stands in {file.where}, each statement committing itself.", False),
         ("_in_a_transaction", "The same in one transaction, in case the program opens one.", True),
     ):
         lines += ["", "", "@store.strategy", *_def(f"{name}{suffix}", file, answer), f'    """{doc}"""']

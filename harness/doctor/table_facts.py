@@ -24,6 +24,10 @@ class Column:
     generated: bool  # the server makes it, whatever is inserted
     filled: bool  # identity or default: need not be given
 
+    @property
+    def plain_type(self) -> str:
+        return {"smallserial": "smallint", "serial": "int", "bigserial": "bigint"}.get(self.type, self.type)
+
 
 @dataclass(frozen=True, slots=True)
 class Index:

@@ -31,10 +31,10 @@ from harness.doctor.parts import (
     with_values,
 )
 from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
-from harness.doctor.sources.placeholders import names_in
+from harness.doctor.sources.placeholders import names_in, without_hidden
 from harness.doctor.sources.shape import plain, shape_of
 from harness.doctor.statement import Statement
-from harness.doctor.table_facts import Index, Table, holds, prepared, quoted, table_facts
+from harness.doctor.table_facts import Column, Index, Table, holds, prepared, quoted, table_facts
 
 __all__ = ["TranslationError", "candidates", "write"]
 
@@ -75,6 +75,7 @@ def scenario(statements: Sequence[Statement], connection: Connection[TupleRow], 
                 f"{_place(statement)}: parts are known to the running program only: {', '.join(statement.dynamic)}; "
                 "give the statement as SQL, with -e"
             )
+    statements = [replace(one, sql=without_hidden(one.text, one.sql)) for one in statements]
     inserts = [statement for statement in statements if significant(statement.sql)[0].word == "insert"]
     if len(inserts) != 1:
         kinds = ", ".join(significant(statement.sql)[0].text.upper() for statement in statements)
@@ -119,7 +120,9 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
 
     # A column that is not given has its default, or NULL; so it is in the predicate of the index, and for EXCLUDED.
     row = {column.name: values.get(column.name) or _default(column.default) for column in table.columns}
-    condition = _is_the_row(index, row, connection)
+    # Out of its column a parameter has no type of its own: $1 IS NULL is 42P18.
+    typed = {column: _typed(value, table.column(column)) for column, value in row.items()}
+    condition = _is_the_row(index, row, typed, connection)
     called = _parameter_names(statement, parts, values)
     if not any(numbers_in(row[column]) for column in keys):
         raise TranslationError("no parameter is part of the key: every call would be about the same row")
@@ -129,8 +132,8 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
     target = table.name if not parts.alias else f"{table.name} AS {parts.alias}"
     update = ""
     if parts.assignments:
-        sets = ", ".join(f"{quoted(column)} = {_new_value(new, row, column)}" for column, new in parts.assignments)
-        extra = f" AND {operand(with_excluded(parts.where, row))}" if parts.where else ""
+        sets = ", ".join(f"{quoted(column)} = {_new_value(new, row, typed)}" for column, new in parts.assignments)
+        extra = f" AND {operand(with_excluded(parts.where, typed))}" if parts.where else ""
         update = f"UPDATE {target} SET {sets} WHERE {condition}{extra}{returning}"
 
     def say(sql: str) -> str:
@@ -194,14 +197,20 @@ def _default(ddl: str) -> str:
     return ddl.removeprefix("DEFAULT ") if ddl.startswith("DEFAULT ") else "NULL"
 
 
-def _is_the_row(index: Index, row: Mapping[str, str], connection: Connection[TupleRow]) -> str:
+def _typed(value: str, column: Column) -> str:
+    return f"{value}::{column.plain_type}" if re.fullmatch(r"\$\d+", value) else value
+
+
+def _is_the_row(
+    index: Index, row: Mapping[str, str], typed: Mapping[str, str], connection: Connection[TupleRow]
+) -> str:
     """The condition that a row of the table is the one that a new row meets in this index."""
     equal = "=" if index.nulls_distinct else "IS NOT DISTINCT FROM"
     conditions = [f"{key} {equal} {operand(with_values(key, row))}" for key in index.keys]
     if index.predicate:
         conditions.append(operand(index.predicate))
         # Also the new row must be one of those that the index holds.
-        new = with_values(index.predicate, row)
+        new = with_values(index.predicate, typed)
         if numbers_in(new):
             conditions.append(operand(new))
         elif not holds(connection, new):
@@ -209,12 +218,10 @@ def _is_the_row(index: Index, row: Mapping[str, str], connection: Connection[Tup
     return " AND ".join(conditions)
 
 
-def _new_value(new: str, row: Mapping[str, str], column: str) -> str:
-    return _default_of(row, column) if new.strip().lower() == "default" else with_excluded(new, row)
-
-
-def _default_of(row: Mapping[str, str], column: str) -> str:
-    return "DEFAULT" if column in row else "NULL"
+def _new_value(new: str, row: Mapping[str, str], typed: Mapping[str, str]) -> str:
+    """What DO UPDATE assigns, for a plain UPDATE."""
+    excluded = re.fullmatch(r"\s*excluded\s*\.\s*(\w+|\".*\")\s*", new, re.IGNORECASE)
+    return with_excluded(new, row if excluded else typed)
 
 
 # ---- what calls are given --------------------------------------------------------------------------------------------
@@ -356,6 +363,7 @@ def _check_then_insert(
             insert=sql["insert"],
             update=sql.get("update", ""),
             returns=bool(parts.returning),
+            answers=check.parts.answers,
             found=found_columns,
             instead=_instead(insert, parts, index, beside.get("update"), called, by_column),
         ),

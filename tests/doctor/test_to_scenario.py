@@ -48,6 +48,8 @@ SCHEMA = """
         amount      int NOT NULL
     );
     CREATE UNIQUE INDEX active ON purchases (student_id, course_id) WHERE is_active;
+    CREATE TABLE installations (id serial PRIMARY KEY, location_id text, agency_id text, token text, at timestamptz);
+    CREATE UNIQUE INDEX ON installations (location_id) WHERE location_id IS NOT NULL;
     CREATE TABLE twice (a int UNIQUE, b int UNIQUE, n int);
     CREATE TABLE parts (a int, b int, UNIQUE (a, b)) PARTITION BY LIST (a);
     CREATE VIEW seen AS SELECT * FROM codes;
@@ -70,6 +72,15 @@ UPSERTS = {
         ON CONFLICT (student_id, course_id) WHERE is_active DO UPDATE SET amount = EXCLUDED.amount""",
     "nothing": "INSERT INTO codes (code, used_by, at) VALUES ($1, $2, $3) ON CONFLICT (code) DO NOTHING",
     "nothing_without_target": "INSERT INTO codes VALUES (%(code)s, %(user)s, '2024-01-01') ON CONFLICT DO NOTHING",
+    "predicate_and_case": """
+        INSERT INTO installations (location_id, token, at) VALUES ($1, $2, now())
+        ON CONFLICT (location_id) WHERE location_id IS NOT NULL
+        DO UPDATE SET token = CASE WHEN EXCLUDED.token IS NULL THEN installations.token ELSE EXCLUDED.token END""",
+    "long": f"""
+        INSERT INTO users (email, name, plan, logins, updated_at)
+        VALUES ($1, $2, $3, $4, {" + ".join(["now()"] + ["interval '1 hour'"] * 4)})
+        ON CONFLICT (lower(email)) DO UPDATE SET name = EXCLUDED.name, plan = EXCLUDED.plan, logins = EXCLUDED.logins,
+        updated_at = EXCLUDED.updated_at""",
     "where": """
         INSERT INTO codes AS c (code, used_by) SELECT @code, @who
         ON CONFLICT ON CONSTRAINT codes_pkey DO UPDATE SET (used_by, at) = (EXCLUDED.used_by, EXCLUDED.at)
@@ -84,6 +95,14 @@ CHECKS = {
         "SELECT id, name FROM users WHERE email = %s",
         "UPDATE users SET name = %s WHERE id = %s",
         "INSERT INTO users (email, name) VALUES (%s, %s) RETURNING id",
+    ),
+    "exists_insert": (
+        "SELECT EXISTS (SELECT 1 FROM purchases WHERE student_id = $1 AND course_id = $2 AND is_active)",
+        "INSERT INTO purchases (student_id, course_id, amount) VALUES ($1, $2, $3)",
+    ),
+    "count_insert": (
+        "SELECT count(*) FROM codes WHERE code = ?",
+        "INSERT INTO codes (code) VALUES (?)",
     ),
     "update_insert": (
         "UPDATE codes SET used_by = :user WHERE code = :code",
@@ -167,6 +186,30 @@ def test_a_check_before_an_insert_comes_out_unsafe(
     # Where an index could arbitrate, the file also has the statement that is right.
     instead = {cell: verdict for cell, verdict in found.items() if cell.startswith("on_conflict[schema")}
     assert set(instead.values()) == (set() if name == "select_update_insert" else {"safe"})
+    assert is_formatted(path)
+
+
+def test_a_function_of_the_server_is_translated_too(
+    schema: psycopg.Connection[Any], server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "f.sql").write_text("""
+        CREATE FUNCTION connect(p_location text, p_token text) RETURNS int LANGUAGE plpgsql AS $$
+        DECLARE
+            v_id int;
+        BEGIN
+            SELECT id INTO v_id FROM installations WHERE location_id = p_location;
+            IF NOT FOUND THEN
+                INSERT INTO installations (location_id, token) VALUES (p_location, p_token) RETURNING id INTO v_id;
+            END IF;
+            RETURN v_id;
+        END $$;
+    """)
+    (found,) = functions([str(tmp_path / "f.sql")], [], None)
+    path = tmp_path / "connect.py"
+    write(found, schema, path)
+    assert "/*" not in path.read_text()
+    assert "p_location=Key(str)" in path.read_text()
+    assert verdicts(path, server)["check_then_insert_in_a_transaction[none,new]"] == "unsafe duplicate"
     assert is_formatted(path)
 
 

@@ -142,3 +142,16 @@ def names_in(text: str, sql: str) -> dict[int, str]:
                 names.setdefault(int(token.text[1:]), name[1])
         there = original.end
     return names
+
+
+def without_hidden(text: str, sql: str) -> str:
+    """The statement without the comments into which words of a function were made."""
+    parts, there, gone = [], 0, False
+    for token in tokens(sql):
+        original = next(tokens(text, there), token)
+        there = original.end
+        hidden = token.kind is Kind.COMMENT and original.kind is not Kind.COMMENT
+        if not hidden and not (gone and token.kind is Kind.SPACE):
+            parts.append(token.text)
+        gone = hidden
+    return "".join(parts).rstrip()
