@@ -21,7 +21,6 @@ from harness.doctor.parts import (
     TranslationError,
     clauses,
     insert_parts,
-    lone_parameter,
     lookup_parts,
     numbers_in,
     operand,
@@ -30,6 +29,7 @@ from harness.doctor.parts import (
     with_names,
     with_values,
 )
+from harness.doctor.scenario_parameters import parameter_names, parameters_of, python_name, with_earlier
 from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
 from harness.doctor.sources.placeholders import names_in, without_hidden
 from harness.doctor.sources.shape import plain, shape_of
@@ -123,10 +123,12 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
     # Out of its column a parameter has no type of its own: $1 IS NULL is 42P18.
     typed = {column: _typed(value, table.column(column)) for column, value in row.items()}
     condition = _is_the_row(index, row, typed, connection)
-    called = _parameter_names(statement, parts, values)
+    called = parameter_names(statement, parts, values)
     if not any(numbers_in(row[column]) for column in keys):
         raise TranslationError("no parameter is part of the key: every call would be about the same row")
-    parameters = _parameters(called, types, table, values, {number for key in keys for number in numbers_in(row[key])})
+    parameters = parameters_of(
+        called, types, table, values, {number for key in keys for number in numbers_in(row[key])}
+    )
     returning = f" RETURNING {parts.returning}" if parts.returning else ""
     columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
     target = table.name if not parts.alias else f"{table.name} AS {parts.alias}"
@@ -147,7 +149,7 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
         index.keys,
         index.predicate,
         parameters,
-        state=say(f"INSERT INTO {table.name} ({columns}) VALUES ({_earlier(listed, parameters, called)})"),
+        state=say(f"INSERT INTO {table.name} ({columns}) VALUES ({with_earlier(listed, parameters, called)})"),
         operation=OnConflict(
             find=say(f"SELECT FROM {target} WHERE {condition}"),
             insert=say(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}"),
@@ -224,72 +226,6 @@ def _new_value(new: str, row: Mapping[str, str], typed: Mapping[str, str]) -> st
     return with_excluded(new, row if excluded else typed)
 
 
-# ---- what calls are given --------------------------------------------------------------------------------------------
-
-
-def _parameter_names(statement: Statement, parts: Insert, values: Mapping[str, str]) -> dict[int, str]:
-    """What the operation calls each $n: as the program does, else as the column it goes to.
-
-    Drivers that count placeholders (`%s`, `?`) are given one value twice for `VALUES (?) ... SET name = ?`: two
-    numbers, one parameter.
-    """
-    named = {number: _python_name(name) for number, name in names_in(statement.text, statement.sql).items()}
-    goes_to: dict[int, str] = {}
-    for column, value in (*values.items(), *parts.assignments):
-        for number in numbers_in(value):
-            goes_to.setdefault(number, column)
-    counted = "$" not in statement.text
-    called: dict[int, str] = {}
-    for number in range(1, statement.parameters + 1):
-        name = named.get(number) or _python_name(goes_to.get(number, f"value{number}"))
-        same = counted and name in called.values() and _is_same(number, goes_to.get(number), parts, values)
-        called[number] = name if number in named or same else _free(name, called.values())
-    return called
-
-
-def _is_same(number: int, column: str | None, parts: Insert, values: Mapping[str, str]) -> bool:
-    """Whether it is assigned to the column into which another parameter was to be inserted."""
-    new = dict(parts.assignments).get(column or "", "")
-    return lone_parameter(new) == number and lone_parameter(values.get(column or "", "")) is not None
-
-
-def _python_name(name: str) -> str:
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    made = re.sub(r"\W", "_", snake.lower()).strip("_") or "value"
-    if made[0].isdigit():
-        return f"value{made}"
-    return f"{made}_" if keyword.iskeyword(made) or made in ("connection", "call", "found", "row", "store") else made
-
-
-def _free(name: str, taken: object) -> str:
-    names = set(taken)  # type: ignore[call-overload]
-    return next(n for n in (name, *(f"{name}{i}" for i in range(2, 99))) if n not in names)
-
-
-def _parameters(
-    called: Mapping[int, str], types: Sequence[str], table: Table, values: Mapping[str, str], keys: set[int]
-) -> tuple[Parameter, ...]:
-    found: dict[str, Parameter] = {}
-    for number, name in called.items():
-        column = next((c for c, value in values.items() if number in numbers_in(value)), None)
-        length = None if column is None else table.column(column).length
-        kind = types[number - 1]
-        if name in found:
-            found[name] = replace(found[name], key=found[name].key or number in keys)
-        else:
-            found[name] = Parameter(name, kind, number in keys, length, table.labels.get(kind, ()))
-    return tuple(found.values())
-
-
-def _earlier(listed: str, parameters: Sequence[Parameter], called: Mapping[int, str]) -> str:
-    """The values of a row that was there before: keys stay parameters, what a call would bring is something else."""
-    by_name = {parameter.name: parameter for parameter in parameters}
-    for number, name in called.items():
-        if not by_name[name].key:
-            listed = re.sub(rf"\${number}(?!\d)", lambda _, p=by_name[name]: p.earlier, listed)  # type: ignore[misc]
-    return listed
-
-
 # ---- check, then insert ----------------------------------------------------------------------------------------------
 
 
@@ -317,7 +253,7 @@ def _check_then_insert(
     table = table_facts(connection, parts.table)
     types, _ = prepared(connection, insert.sql)
     values = _values_by_column(parts, table)
-    called = _parameter_names(insert, parts, values)
+    called = parameter_names(insert, parts, values)
     beside = {kind: _beside(other) for kind, other in zip(kinds, others, strict=True)}
     check = beside.get("select") or beside["update"]
     if check.parts.table.rpartition(".")[2] != parts.table.rpartition(".")[2]:
@@ -328,7 +264,7 @@ def _check_then_insert(
             "what is looked for is not what is inserted: no parameter of both goes to the same column"
         )
     key_numbers = {number for column in keys for number in numbers_in(values[column])}
-    parameters = {p.name: p for p in _parameters(called, types, table, values, key_numbers)}
+    parameters = {p.name: p for p in parameters_of(called, types, table, values, key_numbers)}
     by_column = {column: called[n] for column, value in values.items() for n in numbers_in(value)}
     sql = {"insert": with_names(insert.sql.replace("%", "%%"), called, "%({})s")}
     found_columns: dict[str, int] = {}
@@ -343,7 +279,7 @@ def _check_then_insert(
         sql[kind] = with_names(other.statement.sql.replace("%", "%%"), names, "%({})s")
     live = " AND ".join(c for c in check.parts.conditions if not numbers_in(c))
     columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
-    earlier = _earlier(listed, tuple(parameters.values()), called)
+    earlier = with_earlier(listed, tuple(parameters.values()), called)
     # The index that is about what is looked for makes a second row fail; without it there are two.
     by = tuple(map(quoted, keys))
     index = next((index for index in table.indexes if sorted(index.keys) == sorted(by)), None)
@@ -407,7 +343,7 @@ def _names_beside(
     other: _Beside, by_column: Mapping[str, str], check: _Beside, found: dict[str, int]
 ) -> dict[int, str]:
     """What its parameters are called: as in the INSERT where they go to the same column, or what was found before."""
-    named = {n: _python_name(word) for n, word in names_in(other.statement.text, other.statement.sql).items()}
+    named = {n: python_name(word) for n, word in names_in(other.statement.text, other.statement.sql).items()}
     names: dict[int, str] = {}
     for number in range(1, other.statement.parameters + 1):
         column = other.columns.get(number, "")
@@ -415,8 +351,8 @@ def _names_beside(
         if column in by_column:
             names[number] = by_column[column]
         elif other is not check and column in selected:
-            names[number] = f"found_{_python_name(column)}"
+            names[number] = f"found_{python_name(column)}"
             found[names[number]] = selected.index(column)
         else:
-            names[number] = named.get(number) or _python_name(column or f"value{number}")
+            names[number] = named.get(number) or python_name(column or f"value{number}")
     return names
