@@ -31,7 +31,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`SELECT columns FROM table WHERE condition` or `UPDATE table SET assignments WHERE condition`."""
+    """`SELECT columns FROM table WHERE ...`, `UPDATE table SET assignments WHERE ...`, `DELETE FROM ... WHERE ...`."""
 
     table: str
     columns: tuple[str, ...]
@@ -97,11 +97,12 @@ def lookup_parts(sql: str) -> Lookup:
     start = source + 1 + (_word(own, source + 1) == "only")
     end = name_end(own, start)
     between = own[end : _find(own, end, "set") if updates else where]
-    if any(token.word in ("join", ",", "(") for token in between):
+    if any(token.word in ("join", ",", "(", "using") for token in between):
         raise TranslationError(f"a query of several tables cannot be translated: {_text(sql, own)}")
     ends = (_find(own, where, *words) for words in (("order",), ("limit",), ("for",), ("returning",), ("group",)))
     stop = min((at for at in ends if at is not None), default=len(own))
-    listed = () if updates else tuple(_text(sql, element) for element in elements(own[1:source]))
+    selects = own[0].word == "select"
+    listed = tuple(_text(sql, element) for element in elements(own[1:source])) if selects else ()
     conditions = tuple(_conditions(sql, own[where + 1 : stop]))
     assignments = _after(sql, own, _find(own, end, "set"), where) if updates else ""
     counts = _word(own, 1) == "count" and len(listed) == 1

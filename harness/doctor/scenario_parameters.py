@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from harness.doctor.parts import Insert, lone_parameter, numbers_in
@@ -66,10 +66,28 @@ def parameters_of(
     return tuple(found.values())
 
 
-def with_earlier(listed: str, parameters: Sequence[Parameter], called: Mapping[int, str]) -> str:
-    """The values of a row that was there before: keys stay parameters, what a call would bring is something else."""
+def earlier_values(
+    values: Mapping[str, str], parameters: Sequence[Parameter], called: Mapping[int, str], apart: Set[str]
+) -> str:
+    """The values of a row that was there before: keys stay parameters, what a call would bring is something else.
+
+    There is such a row for each key of a contest. In the columns `apart`, which are of another unique index, each
+    therefore has a value of its own, made of the key.
+    """
     by_name = {parameter.name: parameter for parameter in parameters}
-    for number, name in called.items():
-        if not by_name[name].key:
-            listed = re.sub(rf"\${number}(?!\d)", lambda _, p=by_name[name]: p.earlier, listed)  # type: ignore[misc]
-    return listed
+    keys = {name: number for number, name in sorted(called.items(), reverse=True) if by_name[name].key}
+    made = "|| '/' ||".join(f" ${number}::text " for number in keys.values()).strip()
+
+    def earlier(column: str, number: int) -> str:
+        parameter = by_name[called[number]]
+        if parameter.key:
+            return f"${number}"
+        if column not in apart:
+            return parameter.earlier
+        as_type = {"uuid": f"md5({made})::uuid", "int8": f"hashtext({made})", "int4": f"hashtext({made})"}
+        return as_type.get(parameter.type, f"{parameter.earlier} || {made}")
+
+    return ", ".join(
+        re.sub(r"\$(\d+)", lambda match, column=column: earlier(column, int(match[1])), value)  # type: ignore[misc]
+        for column, value in values.items()
+    )

@@ -66,6 +66,7 @@ class OnConflict:
     returns: bool
     strategy: str
     infers: bool  # it has a conflict target: 42P10 without its index
+    changes: bool  # something in a row that is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,20 @@ class CheckThenInsert:
     select: str  # none: UPDATE, and INSERT where it changed nothing
     insert: str
     update: str
+    delete: str  # what is there goes, whatever it is
     returns: bool
     answers: bool = False  # the row that SELECT returns says whether there is one
     found: Mapping[str, int] = field(default_factory=dict)  # parameters that are columns of the row found
     instead: str = ""  # one statement that does it, where an index can arbitrate it
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.update or self.delete)
+
+    @property
+    def name(self) -> str:
+        first = "check" if self.select else "delete" if self.delete else "update"
+        return f"{first}_then_insert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,7 @@ def _scenario(file: File) -> str:
         indexes = _block(";\n".join(layout), 12)
         lines += ["    layouts={", f'        "schema": {indexes},', "    },"]
     keys = ", ".join(parameter.name for parameter in file.parameters if parameter.key)
-    if file.operation.update:  # else a row that is there is all there is to it: no call writes anything
+    if file.operation.changes:  # else a row that is there is all there is to it: no call writes anything
         lines += [
             f"    states={{  # each statement is run once for each ({keys}) of the contest",
             '        "new": "",',
@@ -173,7 +184,12 @@ def _conflict_texts(operation: OnConflict) -> dict[str, str]:
 
 
 def _check_texts(operation: CheckThenInsert) -> dict[str, str]:
-    texts = {"SELECT": operation.select, "INSERT": operation.insert, "UPDATE": operation.update}
+    texts = {
+        "SELECT": operation.select,
+        "DELETE": operation.delete,
+        "INSERT": operation.insert,
+        "UPDATE": operation.update,
+    }
     return {name: sql for name, sql in texts.items() if sql}
 
 
@@ -199,11 +215,14 @@ def _conflict_body(file: File, operation: OnConflict) -> list[str]:
 
 def _check_body(file: File, operation: CheckThenInsert) -> list[str]:
     answer = "object" if operation.returns else "bool"
+    done = "What is there goes, and the row is made." if operation.delete else "The row is made if it is not there."
     lines = [
-        *_operation(file, answer, "The row is made if it is not there. The statements are the program's."),
+        *_operation(file, answer, f"{done} The statements are the program's."),
         _call(file),
     ]
-    if not operation.select:
+    if operation.delete:
+        lines += ["    connection.execute(DELETE, call)", *_sent("INSERT", operation.returns, 4)]
+    elif not operation.select:
         lines += ["    if connection.execute(UPDATE, call).rowcount > 0:", "        return True"]
         lines += _sent("INSERT", operation.returns, 4)
     else:
@@ -223,12 +242,11 @@ def _check_body(file: File, operation: CheckThenInsert) -> list[str]:
         else:
             lines.append("    return False")
     passed = ", ".join(["connection", *(parameter.name for parameter in file.parameters)])
-    name = "check_then_insert" if operation.select else "update_then_insert"
     for suffix, doc, within in (
         ("", f"As it stands in {file.where}, each statement committing itself.", False),
         ("_in_a_transaction", "The same in one transaction, in case the program opens one.", True),
     ):
-        lines += ["", "", "@store.strategy", *_def(f"{name}{suffix}", file, answer), f'    """{doc}"""']
+        lines += ["", "", "@store.strategy", *_def(f"{operation.name}{suffix}", file, answer), f'    """{doc}"""']
         lines += ["    with connection.transaction():"] if within else []
         lines.append(f"{'        ' if within else '    '}return store({passed})")
     if operation.instead:

@@ -29,8 +29,9 @@ from harness.doctor.parts import (
     with_names,
     with_values,
 )
-from harness.doctor.scenario_parameters import parameter_names, parameters_of, python_name, with_earlier
+from harness.doctor.scenario_parameters import earlier_values, parameter_names, parameters_of, python_name
 from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
+from harness.doctor.sources.lexer import Kind
 from harness.doctor.sources.placeholders import names_in, without_hidden
 from harness.doctor.sources.shape import plain, shape_of
 from harness.doctor.statement import Statement
@@ -40,7 +41,8 @@ __all__ = ["TranslationError", "candidates", "write"]
 
 
 def write(statements: Statement | Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
-    """Write a scenario for an INSERT ... ON CONFLICT, or for a SELECT, an INSERT and perhaps an UPDATE of one function.
+    """Write a scenario for an INSERT ... ON CONFLICT, or for an INSERT and what one function does before it: SELECT,
+    UPDATE, both, or DELETE.
 
     `connection` leads to a database with the schema in it; it is only read. Raises TranslationError for what cannot be
     translated, and OSError where the file cannot be written.
@@ -51,7 +53,7 @@ def write(statements: Statement | Sequence[Statement], connection: Connection[Tu
 
 def candidates(function: Sequence[Statement]) -> Iterator[tuple[Statement, ...]]:
     """What of one function's statements `write` is for: each upsert alone, each plain INSERT with what is beside it."""
-    beside = [one for one in function if significant(one.sql)[0].word in ("select", "update")]
+    beside = [one for one in function if significant(one.sql)[0].word in ("select", "update", "delete")]
     for one in function:
         words = [token.word for token in significant(one.sql)]
         if words[0] != "insert":
@@ -131,15 +133,13 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
     )
     returning = f" RETURNING {parts.returning}" if parts.returning else ""
     columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
+    earlier = earlier_values(values, parameters, called, _apart(table, index))
     target = table.name if not parts.alias else f"{table.name} AS {parts.alias}"
     update = ""
     if parts.assignments:
         sets = ", ".join(f"{quoted(column)} = {_new_value(new, row, typed)}" for column, new in parts.assignments)
         extra = f" AND {operand(with_excluded(parts.where, typed))}" if parts.where else ""
         update = f"UPDATE {target} SET {sets} WHERE {condition}{extra}{returning}"
-
-    def say(sql: str) -> str:
-        return with_names(sql.replace("%", "%%"), called, "%({})s")
 
     return File(
         name,
@@ -149,14 +149,15 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
         index.keys,
         index.predicate,
         parameters,
-        state=say(f"INSERT INTO {table.name} ({columns}) VALUES ({with_earlier(listed, parameters, called)})"),
+        state=_bound(f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})", called),
         operation=OnConflict(
-            find=say(f"SELECT FROM {target} WHERE {condition}"),
-            insert=say(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}"),
-            update=say(update),
+            find=_bound(f"SELECT FROM {target} WHERE {condition}", called),
+            insert=_bound(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}", called),
+            update=_bound(update, called),
             returns=bool(parts.returning),
             strategy=clauses(_without_margin(with_names(statement.sql, called, ":{}"))),
             infers=bool(arbiters),
+            changes=any(column not in keys for column, _ in parts.assignments),
         ),
     )
 
@@ -193,6 +194,11 @@ def _key_columns(index: Index, table: Table) -> list[str]:
     names = {column.name for column in table.columns}
     words = [plain(token) for key in index.keys for token in significant(key)]
     return [name for name in dict.fromkeys(words) if name in names]
+
+
+def _apart(table: Table, index: Index | None) -> set[str]:
+    """The columns of the other unique indexes."""
+    return {column for other in table.indexes if other != index for column in _key_columns(other, table)}
 
 
 def _default(ddl: str) -> str:
@@ -242,82 +248,96 @@ class _Beside:
 def _check_then_insert(
     statements: list[Statement], insert: Statement, parts: Insert, connection: Connection[TupleRow], name: str
 ) -> File:
-    others = [statement for statement in statements if statement is not insert]
-    kinds = [significant(statement.sql)[0].word for statement in others]
-    if kinds not in (["select"], ["select", "update"], ["update", "select"], ["update"]):
-        found = ", ".join(word.upper() for word in (*kinds, "insert"))
-        raise TranslationError(
-            "expected an INSERT ... ON CONFLICT, or SELECT, INSERT and at most one UPDATE of one function; "
-            f"found: {found}"
-        )
+    beside = _statements_beside(statements, insert)
     table = table_facts(connection, parts.table)
     types, _ = prepared(connection, insert.sql)
     values = _values_by_column(parts, table)
     called = parameter_names(insert, parts, values)
-    beside = {kind: _beside(other) for kind, other in zip(kinds, others, strict=True)}
-    check = beside.get("select") or beside["update"]
-    if check.parts.table.rpartition(".")[2] != parts.table.rpartition(".")[2]:
-        raise TranslationError(f"{check.parts.table} is looked at, {parts.table} is written: expected one table")
-    keys = [column for column in values if column in check.compared]
-    if not keys or not any(numbers_in(values[column]) for column in keys):
-        raise TranslationError(
-            "what is looked for is not what is inserted: no parameter of both goes to the same column"
-        )
+    check = next(iter(beside.values()))
+    keys = _looked_for(check, parts, values)
     key_numbers = {number for column in keys for number in numbers_in(values[column])}
     parameters = {p.name: p for p in parameters_of(called, types, table, values, key_numbers)}
     by_column = {column: called[n] for column, value in values.items() for n in numbers_in(value)}
-    sql = {"insert": with_names(insert.sql.replace("%", "%%"), called, "%({})s")}
-    found_columns: dict[str, int] = {}
+    sent = {"insert": _bound(insert.sql, called)}
+    found: dict[str, int] = {}
     for kind, other in beside.items():
-        names = _names_beside(other, by_column, check, found_columns)
+        names = _names_beside(other, by_column, check, found)
+        sent[kind] = _bound(other.statement.sql, names)
+        kinds = prepared(connection, other.statement.sql)[0]
         for number, word in names.items():
-            if word not in parameters and word not in found_columns:
-                kinds_of = prepared(connection, other.statement.sql)[0]
-                parameters[word] = Parameter(
-                    word, kinds_of[number - 1], False, None, table.labels.get(kinds_of[number - 1], ())
-                )
-        sql[kind] = with_names(other.statement.sql.replace("%", "%%"), names, "%({})s")
-    live = " AND ".join(c for c in check.parts.conditions if not numbers_in(c))
-    columns, listed = ", ".join(map(quoted, values)), ", ".join(values.values())
-    earlier = with_earlier(listed, tuple(parameters.values()), called)
+            if word not in found:
+                of = kinds[number - 1]
+                parameters.setdefault(word, Parameter(word, of, False, None, table.labels.get(of, ())))
     # The index that is about what is looked for makes a second row fail; without it there are two.
     by = tuple(map(quoted, keys))
     index = next((index for index in table.indexes if sorted(index.keys) == sorted(by)), None)
+    columns = ", ".join(map(quoted, values))
+    earlier = earlier_values(values, tuple(parameters.values()), called, _apart(table, index))
     return File(
         name,
-        f"{_place(statements[0])}-{statements[-1].line}" if len(statements) > 1 else _place(insert),
+        f"{_place(statements[0])}-{statements[-1].line}",
         table,
         index,
         by,
-        live,
+        " AND ".join(condition for condition in check.parts.conditions if not numbers_in(condition)),
         tuple(parameters.values()),
-        state=with_names(
-            f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})".replace("%", "%%"), called, "%({})s"
-        ),
+        state=_bound(f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})", called),
         operation=CheckThenInsert(
-            select=sql.get("select", ""),
-            insert=sql["insert"],
-            update=sql.get("update", ""),
+            select=sent.get("select", ""),
+            insert=sent["insert"],
+            update=sent.get("update", ""),
+            delete=sent.get("delete", ""),
             returns=bool(parts.returning),
             answers=check.parts.answers,
-            found=found_columns,
-            instead=_instead(insert, parts, index, beside.get("update"), called, by_column),
+            found=found,
+            instead=_instead(insert, parts, index, beside, called, by_column),
         ),
     )
+
+
+def _bound(sql: str, names: Mapping[int, str]) -> str:
+    return with_names(sql.replace("%", "%%"), names, "%({})s")
+
+
+def _statements_beside(statements: Sequence[Statement], insert: Statement) -> dict[str, _Beside]:
+    """The statements beside the INSERT by their first word; what is looked for is said by the first of them."""
+    others = {significant(one.sql)[0].word: one for one in statements if one is not insert}
+    if tuple(sorted(others)) not in (("select",), ("select", "update"), ("update",), ("delete",)) or len(
+        statements
+    ) != 1 + len(others):
+        found = ", ".join(significant(one.sql)[0].text.upper() for one in statements)
+        raise TranslationError(
+            "expected an INSERT ... ON CONFLICT, or INSERT and SELECT, SELECT and UPDATE, UPDATE, or DELETE beside it; "
+            f"found: {found}"
+        )
+    return {word: _beside(others[word]) for word in sorted(others)}
+
+
+def _looked_for(check: _Beside, parts: Insert, values: Mapping[str, str]) -> list[str]:
+    """The columns by which a row is looked for before one is inserted: what the application takes for its key."""
+    if check.parts.table.rpartition(".")[2] != parts.table.rpartition(".")[2]:
+        raise TranslationError(f"{check.parts.table} is looked at, {parts.table} is written: expected one table")
+    keys = [column for column in values if column in check.compared]
+    if not any(numbers_in(values[column]) for column in keys):
+        raise TranslationError(
+            "what is looked for is not what is inserted: no parameter of both goes to the same column"
+        )
+    return keys
 
 
 def _instead(
     insert: Statement,
     parts: Insert,
     index: Index | None,
-    update: _Beside | None,
+    beside: Mapping[str, _Beside],
     called: Mapping[int, str],
     by_column: Mapping[str, str],
 ) -> str:
     """One statement that does what two did, where an index arbitrates it and the answer stays what it was."""
-    if index is None or parts.returning:
+    if index is None or parts.returning or "delete" in beside:
         return ""
     action = "DO NOTHING"
+    update = beside.get("update")
     if update is not None:
         names = {number: by_column.get(column, "") for number, column in update.columns.items()}
         if not all(names.get(number) for number in numbers_in(update.parts.assignments)):
@@ -333,8 +353,10 @@ def _beside(statement: Statement) -> _Beside:
     columns: dict[int, str] = {}
     own = significant(statement.sql)
     for at, token in enumerate(own):
-        if numbers_in(token.text) and at > 1 and own[at - 1].text == "=":
-            columns[int(token.text[1:])] = plain(own[at - 2])
+        if token.kind is Kind.NUMBERED:
+            around = own[at - 2 : at] if own[at - 1].text == "=" else [*reversed(own[at + 1 : at + 3])]
+            if len(around) == 2 and around[1].text == "=":
+                columns[int(token.text[1:])] = plain(around[0])
     asked = {number for condition in parts.conditions for number in numbers_in(condition)}
     return _Beside(statement, parts, columns, frozenset(columns[n] for n in asked if n in columns))
 
