@@ -331,6 +331,24 @@ def test_statements_come_from_the_statistics_of_the_server(counting: psycopg.Con
     assert [s.dynamic for s in read] == [(), ("$3, a constant that pg_stat_statements left out",)]
 
 
+def test_statements_that_are_hidden_from_the_user_are_counted(counting: psycopg.Connection[Any]) -> None:
+    counting.execute("CREATE EXTENSION pg_stat_statements; CREATE ROLE nobody")
+    counting.execute("CREATE TABLE t (a int)")
+    counting.execute("SET ROLE nobody")
+    with pytest.warns(SourceWarning, match=r"hides \d+ statements of other users: GRANT pg_read_all_stats"):
+        assert not list(from_server(counting))
+
+
+def test_an_extension_that_is_not_loaded_says_how_to_load_it(server: Server, database: str) -> None:
+    with psycopg.connect(server.dsn(database), autocommit=True) as connection:
+        try:
+            connection.execute("CREATE EXTENSION pg_stat_statements")
+        except psycopg.Error as error:
+            pytest.skip(f"no such extension here: {error.diag.message_primary}")
+        with pytest.raises(SourceError, match="is installed, but not loaded: add it to shared_preload_libraries"):
+            list(from_server(connection))
+
+
 def test_without_the_extension_it_is_said_how_to_get_it(server: Server, database: str) -> None:
     with (
         psycopg.connect(server.dsn(database)) as connection,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -120,10 +121,21 @@ def _statistics(connection: Connection[TupleRow]) -> list[TupleRow]:
         ORDER BY sum(calls) DESC, query
         """
     ).format(sql.Identifier(where[0]))
+    hidden = sql.SQL("SELECT count(*) FROM {}.pg_stat_statements WHERE query = '<insufficient privilege>'").format(
+        sql.Identifier(where[0])
+    )
     try:
-        return connection.execute(query).fetchall()
+        told = connection.execute(query).fetchall()
+        (unseen,) = connection.execute(hidden).fetchone() or (0,)
     except errors.ObjectNotInPrerequisiteState:
         raise SourceError(f"pg_stat_statements is installed, but not loaded: {install}") from None
+    if unseen:
+        warnings.warn(
+            f"pg_stat_statements hides {unseen} statements of other users: GRANT pg_read_all_stats TO this user",
+            SourceWarning,
+            stacklevel=2,
+        )
+    return told
 
 
 def _normalised(statement: Statement, number: int) -> Statement:
