@@ -23,6 +23,7 @@ class Insert:
     alias: str
     columns: tuple[str, ...]  # names as the server folds them; none: all of the table
     values: tuple[str, ...]
+    overriding: str = ""  # `OVERRIDING SYSTEM VALUE`
     conflict: bool = False
     assignments: tuple[tuple[str, str], ...] = ()  # of DO UPDATE; none: DO NOTHING
     where: str = ""  # of DO UPDATE
@@ -58,13 +59,15 @@ def insert_parts(sql: str) -> Insert:
         last = closing(own, end)
         columns = tuple(plain(element[0]) for element in elements(own[end + 1 : last]))
         end = last + 1
+    overriding = ""
     if _word(own, end) == "overriding":
+        overriding = f"{_text(sql, own[end : end + 3])} "
         end += 3
     values, end = _values(sql, own, end)
     conflict = _find(own, end, "on", "conflict")
     returning = _find(own, end, "returning")
     if conflict is None:
-        return Insert(table, alias, columns, values, returning=_after(sql, own, returning, None))
+        return Insert(table, alias, columns, values, overriding, returning=_after(sql, own, returning, None))
     do = _find(own, conflict, "do") or conflict
     assignments: tuple[tuple[str, str], ...] = ()
     where = None
@@ -77,6 +80,7 @@ def insert_parts(sql: str) -> Insert:
         alias,
         columns,
         values,
+        overriding,
         True,
         assignments,
         _after(sql, own, where, returning),

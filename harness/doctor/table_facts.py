@@ -21,7 +21,7 @@ class Column:
     length: int | None  # of varchar(n), char(n)
     not_null: bool
     default: str
-    generated: bool  # the server makes it, whatever is inserted
+    generated: str  # the expression of which the server makes it, whatever is inserted
     filled: bool  # identity or default: need not be given
 
     @property
@@ -207,7 +207,7 @@ def _columns(connection: Connection[TupleRow], oid: int) -> Iterator[Column]:
             stands = f"DEFAULT {default}"
         length = modifier - 4 if base in ("varchar", "bpchar") and modifier > 4 else None
         filled = bool(serial or identity or generated or default)
-        yield Column(name, _short(shown), base, length, not_null, stands, bool(generated), filled)
+        yield Column(name, _short(shown), base, length, not_null, stands, default if generated else "", filled)
 
 
 def _indexes(connection: Connection[TupleRow], oid: int) -> Sequence[TupleRow]:

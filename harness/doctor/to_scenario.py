@@ -113,7 +113,7 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
     index = _arbiter(table, arbiters, values)
     keys = _key_columns(index, table)
     for column in keys:
-        if column not in values and table.column(column).filled:
+        if column not in values and table.column(column).filled and not table.column(column).generated:
             raise TranslationError(f"the key column {column} is filled by the server: no two calls ever conflict in it")
     if re.search(r"\bxmax\b", parts.returning):
         raise TranslationError(
@@ -122,6 +122,7 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
 
     # A column that is not given has its default, or NULL; so it is in the predicate of the index, and for EXCLUDED.
     row = {column.name: values.get(column.name) or _default(column.default) for column in table.columns}
+    row |= {column.name: with_values(column.generated, row) for column in table.columns if column.generated}
     # Out of its column a parameter has no type of its own: $1 IS NULL is 42P18.
     typed = {column: _typed(value, table.column(column)) for column, value in row.items()}
     condition = _is_the_row(index, row, typed, connection)
@@ -149,10 +150,10 @@ def _on_conflict(statement: Statement, parts: Insert, connection: Connection[Tup
         index.keys,
         index.predicate,
         parameters,
-        state=_bound(f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})", called),
+        state=_bound(f"INSERT INTO {table.name} ({columns}) {parts.overriding}VALUES ({earlier})", called),
         operation=OnConflict(
             find=_bound(f"SELECT FROM {target} WHERE {condition}", called),
-            insert=_bound(f"INSERT INTO {target} ({columns}) VALUES ({listed}){returning}", called),
+            insert=_bound(f"INSERT INTO {target} ({columns}) {parts.overriding}VALUES ({listed}){returning}", called),
             update=_bound(update, called),
             returns=bool(parts.returning),
             strategy=clauses(_without_margin(with_names(statement.sql, called, ":{}"))),
@@ -261,7 +262,7 @@ def _check_then_insert(
     sent = {"insert": _bound(insert.sql, called)}
     found: dict[str, int] = {}
     for kind, other in beside.items():
-        names = _names_beside(other, by_column, check, found)
+        names = _names_beside(other, by_column, check, table, found)
         sent[kind] = _bound(other.statement.sql, names)
         kinds = prepared(connection, other.statement.sql)[0]
         for number, word in names.items():
@@ -281,7 +282,7 @@ def _check_then_insert(
         by,
         " AND ".join(condition for condition in check.parts.conditions if not numbers_in(condition)),
         tuple(parameters.values()),
-        state=_bound(f"INSERT INTO {table.name} ({columns}) VALUES ({earlier})", called),
+        state=_bound(f"INSERT INTO {table.name} ({columns}) {parts.overriding}VALUES ({earlier})", called),
         operation=CheckThenInsert(
             select=sent.get("select", ""),
             insert=sent["insert"],
@@ -362,19 +363,25 @@ def _beside(statement: Statement) -> _Beside:
 
 
 def _names_beside(
-    other: _Beside, by_column: Mapping[str, str], check: _Beside, found: dict[str, int]
+    other: _Beside, by_column: Mapping[str, str], check: _Beside, table: Table, found: dict[str, int]
 ) -> dict[int, str]:
     """What its parameters are called: as in the INSERT where they go to the same column, or what was found before."""
     named = {n: python_name(word) for n, word in names_in(other.statement.text, other.statement.sql).items()}
+    selected = [plain(significant(text)[-1]) for text in check.parts.columns]
+    if check.parts.columns == ("*",):
+        selected = [column.name for column in table.columns]
     names: dict[int, str] = {}
     for number in range(1, other.statement.parameters + 1):
         column = other.columns.get(number, "")
-        selected = [plain(significant(text)[-1]) for text in check.parts.columns]
         if column in by_column:
             names[number] = by_column[column]
-        elif other is not check and column in selected:
+        elif other is check:
+            names[number] = named.get(number) or python_name(column or f"value{number}")
+        elif column in selected:
             names[number] = f"found_{python_name(column)}"
             found[names[number]] = selected.index(column)
+        elif column in other.compared:
+            raise TranslationError(f"the row to change is found by {column}, which is neither inserted nor looked up")
         else:
             names[number] = named.get(number) or python_name(column or f"value{number}")
     return names

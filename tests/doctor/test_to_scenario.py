@@ -53,6 +53,12 @@ SCHEMA = """
     CREATE TABLE accounts (
         id varchar PRIMARY KEY, number bigint UNIQUE, user_id uuid, waba text, token text, UNIQUE (user_id, waba)
     );
+    CREATE TABLE slugs (
+        id    int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        title text NOT NULL,
+        slug  text GENERATED ALWAYS AS (replace(lower(title), ' ', '-')) STORED UNIQUE,
+        n     int
+    );
     CREATE TABLE twice (a int UNIQUE, b int UNIQUE, n int);
     CREATE TABLE parts (a int, b int, UNIQUE (a, b)) PARTITION BY LIST (a);
     CREATE VIEW seen AS SELECT * FROM codes;
@@ -76,6 +82,10 @@ UPSERTS = {
     "another_key_of_the_caller": """
         INSERT INTO accounts (id, number, user_id, waba, token) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (user_id, waba) DO UPDATE SET token = EXCLUDED.token""",
+    "generated_key": "INSERT INTO slugs (title, n) VALUES ($1, $2) ON CONFLICT (slug) DO UPDATE SET n = excluded.n",
+    "overriding": """
+        INSERT INTO slugs (id, title) OVERRIDING SYSTEM VALUE VALUES ($1, $2)
+        ON CONFLICT (id) DO UPDATE SET title = EXCLUDED.title""",
     "only_the_key_again": """
         INSERT INTO codes (code) VALUES (:code) ON CONFLICT (code) DO UPDATE SET code = EXCLUDED.code""",
     "nothing": "INSERT INTO codes (code, used_by, at) VALUES ($1, $2, $3) ON CONFLICT (code) DO NOTHING",
@@ -100,7 +110,7 @@ CHECKS = {
         "INSERT INTO purchases (student_id, course_id, amount) VALUES (%s, %s, %s)",
     ),
     "select_update_insert": (
-        "SELECT id, name FROM users WHERE email = %s",
+        "SELECT * FROM users WHERE email = %s",
         "UPDATE users SET name = %s WHERE id = %s",
         "INSERT INTO users (email, name) VALUES (%s, %s) RETURNING id",
     ),
@@ -263,6 +273,14 @@ def test_serializable_mends_the_check_only_in_a_transaction(
             "a new row is never part of index active",
         ),
         (["INSERT INTO codes (code) VALUES ($1)"], "found: INSERT"),
+        (
+            [
+                "SELECT name FROM users WHERE email = $1",
+                "UPDATE users SET name = $1 WHERE id = $2",
+                "INSERT INTO users (email, name) VALUES ($1, $2)",
+            ],
+            "the row to change is found by id, which is neither inserted nor looked up",
+        ),
         (
             ["SELECT 1 FROM codes WHERE used_by = $1", "INSERT INTO codes (code) VALUES ($1)"],
             "what is looked for is not what is inserted",
