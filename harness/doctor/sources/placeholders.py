@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from harness.doctor.sources.lexer import BLANK, Kind, Token, tokens
 from harness.doctor.sources.text import HOLE, Text, words
+from harness.doctor.statement import Statement
 
 # The styles, by precedence: a statement that has one of them has none of the others, so that `?` beside $1 is jsonb's.
 _STYLES = ((Kind.NUMBERED,), (Kind.HOLE,), (Kind.PYFORMAT, Kind.FORMAT), (Kind.NAMED,), (Kind.AT,), (Kind.QUESTION,))
@@ -85,6 +86,19 @@ def offset_in_text(text: str, sql: str, offset: int) -> int:
             return there + (offset - token.start if original.text == token.text else 0)
         there = original.end
     return len(text)
+
+
+def place_of(statement: Statement, offset: int) -> tuple[int, int]:
+    """Line and column, in its file, of a character of a statement's `sql`.
+
+    Exact in files of SQL and in literals that hold their text as it is. What a language takes away, escapes and
+    margins, is not in `text` any more: there the column may be off, and the line of what is put together of several.
+    """
+    before = statement.text[: offset_in_text(statement.text, statement.sql, offset)]
+    lines = before.count("\n")
+    if not lines:
+        return statement.line, statement.column + len(before)
+    return statement.line + lines, len(before) - before.rindex("\n")
 
 
 def _with_neighbours(every: list[Token]) -> Iterator[tuple[int, Token | None, Token]]:
