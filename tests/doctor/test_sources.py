@@ -163,6 +163,18 @@ def test_a_comment_on_or_above_a_statement_is_heard(found: Found, content: str, 
         ("q = sql`INSERT INTO t (a, ${b}) VALUES (${c})`", ".js", "INSERT INTO t (a, ${b}) VALUES ($1)", ("${b}",)),
         ("q = dedent`INSERT INTO t VALUES (${c})`", ".js", "INSERT INTO t VALUES (${c})", ("${c}",)),
         ("q(`INSERT /* ${b} */ INTO t VALUES (1)`)", ".js", "INSERT /* ${b} */ INTO t VALUES (1)", ()),
+        (
+            "Q = \"INSERT INTO t ({0}) VALUES ({}, '{}')\"\nrun(Q)",
+            ".py",
+            "INSERT INTO t ({0}) VALUES ({}, '{}')",
+            ("{0}", "{}"),
+        ),
+        (
+            'U = "INSERT INTO t VALUES (1); "\nx = f"{U}SELECT 1"\ny = f"{U}SELECT 2"',
+            ".py",
+            "INSERT INTO t VALUES (1)",
+            (),
+        ),
         ("q(`EXPLAIN ANALYZE INSERT INTO t VALUES (1)`)", ".js", "INSERT INTO t VALUES (1)", ()),
         (
             'class A { @Insert("INSERT INTO ${t} VALUES (#{a.id}, #{b,jdbcType=INTEGER})") void f(); }',

@@ -40,9 +40,12 @@ def functions(paths: Sequence[str], texts: Sequence[str], stdin: TextIO | None) 
     for source in _sources(paths, texts, stdin):
         language = BY_SUFFIX.get(Path(source.file).suffix.lower())
         groups = code.groups_in(source, language) if language else sql_text.groups_in(source)
+        # A constant that stands in several texts begins in all of them the same.
+        seen: set[tuple[Statement, ...]] = set()
         for group in groups:
-            kept = tuple(found.statement for found in _belonging(group))
-            if kept:
+            kept = tuple(dict.fromkeys(found.statement for found in _belonging(group)))
+            if kept and kept not in seen:
+                seen.add(kept)
                 yield kept
 
 

@@ -24,7 +24,9 @@ class Kind(Enum):
     NAMED = "named"  # :name, psql's :'name', sqlc.arg(name), MyBatis' #{name}
     AT = "at"  # @name
     QUESTION = "question"  # ?
-    TEMPLATE = "template"  # ${name}, {{ name }}, {% if %}: text that a tool puts in before anything is SQL
+    TEMPLATE = (
+        "template"  # ${name}, {{ name }}, {% if %}, {0}: put in before it is SQL, by a tool or by a format() elsewhere
+    )
     HOLE = "hole"
     NAME = "name"  # "quoted"
     WORD = "word"
@@ -61,7 +63,7 @@ _TOKEN = re.compile(
   | (?P<numbered>\$\d+)
   | (?P<pyformat>%\(\w+\)[sbt])
   | (?P<format>%[sbt](?!\w))
-  | (?P<template>\$\{{[^{{}}]*\}} | \{{\{{.*?\}}\}} | \{{%.*?%\}})
+  | (?P<template>\$\{{[^{{}}]*\}} | \{{\{{.*?\}}\}} | \{{%.*?%\}} | \{{[^{{}}'\"]*\}})
   | (?P<named>(?<![\w:]):[A-Za-z_]\w* | :'[^']*' | \#\{{\s*[\w.]+[^{{}}]*\}} | \bsqlc\.n?arg\(\s*'?\w+'?\s*\))
   | (?P<symbol>:: | := | -> | \?\| (?!\|) | \?& | \?\? | @> | <@ | @@ | @\? | \|\| | [<>!]= | <> | %%)
   | (?P<at>(?<![\w@<])@[A-Za-z_]\w*)
