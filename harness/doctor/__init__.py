@@ -1,1 +1,1 @@
-"""The ON CONFLICT adviser: which index arbitrates a statement, and if none does, why, and what repairs it."""
+"""The doctor: which index arbitrates an ON CONFLICT, and if none, why."""

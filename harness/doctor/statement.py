@@ -1,4 +1,4 @@
-"""One INSERT ... ON CONFLICT or MERGE as a source has it: what the sources hand to the doctor."""
+"""A statement under examination: where it stands, as it was written, and as the server can parse it."""
 
 from dataclasses import dataclass
 
