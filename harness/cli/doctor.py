@@ -5,16 +5,21 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import psycopg
 
 from harness.cli.options import consoles, debug, no_color, report_file, server_spec
-from harness.doctor import sources
+from harness.doctor import sources, to_scenario
 from harness.doctor.consult import Consultation, consult, upserting
 from harness.doctor.output.machine import github_lines, json_text, sarif_text
 from harness.doctor.output.terminal import show
 from harness.doctor.rules.rule import RULES, Rule
+from harness.doctor.sources import SourceError
+from harness.doctor.statement import Statement
 from harness.reports.files import write_whole
 from harness.servers.choose import FORMS
 
@@ -54,6 +59,12 @@ UNABLE = 2
     show_default=True,
     help="Calls a second to reckon with, for sequences.",
 )
+@click.option(
+    "--pg-stat-statements", "statistics", is_flag=True, help="Also what pg_stat_statements of --server has seen."
+)
+@click.option(
+    "--scenario", type=report_file, metavar="FILE", help="Write a scenario of the first upsert that can be one."
+)
 @click.option("--no-repairs", is_flag=True, help="Diagnoses only: nothing is tried.")
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Also as JSON.")
 @click.option("--sarif", type=report_file, metavar="FILE", help="Also as SARIF 2.1.0.")
@@ -68,6 +79,8 @@ def doctor(
     search_path: str | None,
     severity: str,
     rate: float,
+    statistics: bool,
+    scenario: Path | None,
     no_repairs: bool,
     json_file: Path | None,
     sarif: Path | None,
@@ -83,14 +96,22 @@ def doctor(
     \b Exit codes: 0 nothing wrong 1 a diagnosis of at least --severity 2 could not do its job: no server, a schema that
     cannot be loaded, no upsert that could be checked 3 usage
     """
-    if not files and not texts:
+    if not files and not texts and not statistics:
         raise click.UsageError("nothing to examine: expected files, '-' for standard input, or -e 'INSERT ...'")
     out, _ = consoles(no_color=no_color)
     paths = [file for file in files if file != "-"]
-    statements = list(sources.statements(paths, texts, sys.stdin if "-" in files else None))
-    if upserting(statements):
+    functions = list(sources.functions(paths, texts, sys.stdin if "-" in files else None))
+    statements = [statement for function in functions for statement in function]
+    if upserting(statements) or statistics or scenario is not None:
         found = consult(
-            statements, server=server, schema=schema, search_path=search_path, rate=rate, repairs=not no_repairs
+            statements,
+            server=server,
+            schema=schema,
+            search_path=search_path,
+            rate=rate,
+            repairs=not no_repairs,
+            also=sources.from_server if statistics else None,
+            then=None if scenario is None else partial(_write_scenario, functions, scenario),
         )
     else:
         found = Consultation("", "", (), len(statements))
@@ -103,6 +124,17 @@ def doctor(
     else:
         show(found, out)
     return code_of(found, severity)
+
+
+def _write_scenario(functions: Sequence[Sequence[Statement]], path: Path, connection: psycopg.Connection[Any]) -> None:
+    """Of the first that can be one; if none can, why the first cannot. Raises SourceError."""
+    reason = SourceError("--scenario: expected an INSERT ... ON CONFLICT, or a look and an INSERT; found none")
+    for candidate in (one for function in functions for one in to_scenario.candidates(function)):
+        try:
+            return to_scenario.write(candidate, connection, path)
+        except to_scenario.TranslationError as error:
+            reason = reason if reason.args[0][:2] != "--" else error
+    raise reason
 
 
 def code_of(found: Consultation, severity: str) -> int:
