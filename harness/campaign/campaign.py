@@ -28,6 +28,7 @@ class Options:
     budget_s: float | None = None
     seed: int = 0
     gates: Gates = Gates.USUAL
+    faults: bool = False
     workers: int | None = None  # None: one per CPU; 0: in this process
     orders_max: int = 4000
     layouts: tuple[str, ...] = ()
@@ -176,7 +177,7 @@ def jobs_of(
             for mine in by_strategy.values():
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
-                    options.sessions, options.gates, options.orders_max, deadline,
+                    options.sessions, options.gates, options.orders_max, options.faults, deadline,
                 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Failed, Outcome, change
-from harness.model.schedule import Choice, Gates, Schedule
+from harness.model.schedule import Choice, Failing, Fault, Gates, Schedule
 from harness.model.verdict import CellResult, Coverage, Finding, Rate, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
@@ -20,10 +20,12 @@ from harness.schedulers.protocol import Departure, Pruned
 from harness.schedulers.replay import Replay
 from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
+from harness.sessions.statement import Kind
 
 CONFIRMATIONS = 3
 OVERLAPS_ENOUGH = 10  # of one kind: its rate is known well enough
 PREEMPTIONS_WITHOUT_GATES = 2
+FAILS_WITH = frozenset({"57014", "57P01", "08006", "08003"})  # a client that fails; its caller may call again
 PREEMPTIONS = 1
 
 
@@ -38,6 +40,7 @@ class DoesNotRepeat(Undecided):
 @dataclass(frozen=True, slots=True)
 class Limits:
     orders_max: int = 4000  # of one contest
+    faults: bool = False  # also let one client fail, at each of its commands
     overlaps_max: int = 1000  # runs without gates to confirm a finding that needed one
     deadline: float | None = None  # time.monotonic() at which the budget is spent
 
@@ -59,6 +62,7 @@ class _Tally:
     gates: set[str] = field(default_factory=set)
     findings: dict[str, Finding] = field(default_factory=dict)
     reduced: bool = False
+    faults: int = 0  # ways in which one client failed, each in all orders with one preemption
     irreducible: set[str] = field(default_factory=set)  # why some contests were explored order by order
 
     def reduction(self, unknown: int) -> str:
@@ -123,6 +127,7 @@ class CellExplorer:
             gates_missing=self.explorer.arena.gates.missing,
             contests=tally.contests,
             contended=tally.met,
+            faults=tally.faults,
         )
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
@@ -287,6 +292,8 @@ class CellExplorer:
         try:
             if not self._condemns(search, few) and few.cut_off:
                 self._certify(search)
+            if self.limits.faults:
+                self._failing(contest)
         except _Spent:
             tally.exhaustive = False
         finally:
@@ -294,6 +301,45 @@ class CellExplorer:
             tally.classes += len(search.orders) if search.classes is None else search.classes
             tally.pruned += search.pruned
             explorer.arena.gated = False
+
+    def _failing(self, contest: Contest) -> None:
+        """One client fails at each of its commands: what was acknowledged is there, nobody is told what is not true.
+
+        Nothing is asked of the one that failed but this: what was cancelled, or cut off before it was sent, has left
+        nothing; what was done while the answer got lost is done wholly or not at all.
+        """
+        explorer, gated = self.explorer, self.explorer.arena.gated
+        explorer.arena.gated = False
+        try:
+            for fault in self._faults(contest):
+                few, happened = Preemptions(bound=PREEMPTIONS), False
+                while few.new_trial():
+                    try:
+                        trial = explorer.run(contest, few, retryable=self.retryable, fault=fault)
+                    except OrderLost:
+                        continue
+                    if trial.ended.failed is None:
+                        continue  # it did not come that far
+                    happened = True
+                    if self._condemned(contest, trial, fault):
+                        break
+                self.tally.faults += happened
+        finally:
+            explorer.arena.gated = gated
+
+    def _faults(self, contest: Contest) -> list[Fault]:
+        """All that can happen in the orders that nobody interrupts."""
+        serial, commands = Preemptions(bound=0), dict[int, list[Kind]]()
+        while serial.new_trial():
+            for session, kinds in self.explorer.run(contest, serial).ended.commands.items():
+                commands[session] = max(commands.get(session, []), kinds, key=len)
+        return [
+            Fault(session, number, failing)
+            for session, kinds in sorted(commands.items())
+            for number, kind in enumerate(kinds)
+            for failing in Failing
+            if kind is Kind.STATEMENT or failing is not Failing.CANCEL
+        ]
 
     def _certify(self, search: _Search) -> None:
         """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent."""
@@ -344,8 +390,8 @@ class CellExplorer:
                 return True
         return False
 
-    def _condemned(self, contest: Contest, trial: Trial) -> bool:
-        violation = self.judge(contest, trial.seen.outcome, trial.before, trial)
+    def _condemned(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> bool:
+        violation = self.judge(contest, trial.seen.outcome, trial.before, trial, fault)
         if violation is None:
             violation = self._cannot_be_retried(trial)
         if violation is None:
@@ -354,7 +400,9 @@ class CellExplorer:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
             return True
-        self.tally.findings[violation.name] = self._confirmed(contest, trial, violation)
+        if fault is not None:
+            violation = replace(violation, explanation=f"{violation.explanation}; {fault}")
+        self.tally.findings[violation.name] = self._confirmed(contest, trial, violation, fault)
         return True
 
     def _cannot_be_retried(self, trial: Trial) -> Violation | None:
@@ -370,9 +418,9 @@ class CellExplorer:
             self.tally.retried = self.tally.met = True
         return None
 
-    def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
+    def _confirmed(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
         """The finding that the report is to show: one that needs no gate, if there is one."""
-        finding = self._replayed(contest, trial, violation)
+        finding = self._replayed(contest, trial, violation, fault)
         arena = self.explorer.arena
         if not arena.gated or not trial.ended.gates:
             return finding
@@ -411,23 +459,24 @@ class CellExplorer:
                     break
         return Rate(hits, max(tries, 1))
 
-    def _replayed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
+    def _replayed(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None = None) -> Finding:
         """Replay it, each time from truncated tables: what does not repeat is a fault of ours, not a finding."""
         explorer = self.explorer
         for _ in range(CONFIRMATIONS):
             recorder = Recorder()
             try:
-                again = explorer.run(contest, Replay(trial.ended.choices), recorder=recorder, truncate=True)
+                replay = Replay(trial.ended.choices)
+                again = explorer.run(contest, replay, recorder=recorder, truncate=True, fault=fault)
             except Departure as departure:
                 raise DoesNotRepeat(f"a violation ({violation.name}) does not replay: {departure}") from departure
             if again.seen.outcome != trial.seen.outcome:
                 raise DoesNotRepeat(
                     f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
                 )
-        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial)
+        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial, fault)
         allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
         gates = explorer.arena.gates.gates if explorer.arena.gated else Gates.NONE
-        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest)
+        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest, fault=fault)
         return Finding(
             violation, contest, schedule, recorder.trace, trial.seen.outcome, allowed, 1, CONFIRMATIONS, CONFIRMATIONS
         )
@@ -435,9 +484,14 @@ class CellExplorer:
     # ---- judging --------------------------------------------------------------------------------------------------
 
     def judge(
-        self, contest: Contest, outcome: Outcome, before: frozenset[tuple[OpRef, OpRef]], trial: Trial | None
+        self,
+        contest: Contest,
+        outcome: Outcome,
+        before: frozenset[tuple[OpRef, OpRef]],
+        trial: Trial | None,
+        fault: Fault | None = None,
     ) -> Violation | None:
-        verdict = judge(self._evidence(contest, outcome, before, trial))
+        verdict = judge(self._evidence(contest, outcome, before, trial, fault))
         if isinstance(verdict, OracleCrashed):
             if isinstance(verdict.exception, NotDeterministicAlone):  # of an order that the oracle asked for
                 raise verdict.exception
@@ -445,7 +499,12 @@ class CellExplorer:
         return verdict
 
     def _evidence(
-        self, contest: Contest, outcome: Outcome, before: frozenset[tuple[OpRef, OpRef]], trial: Trial | None
+        self,
+        contest: Contest,
+        outcome: Outcome,
+        before: frozenset[tuple[OpRef, OpRef]],
+        trial: Trial | None,
+        fault: Fault | None = None,
     ) -> Evidence:
         explorer, specification = self.explorer, self.specification
         start = explorer.start_of(contest)
@@ -463,7 +522,7 @@ class CellExplorer:
             start=start.outcome.rows,
             serial=self._plainly(lambda order: explorer.serial(contest, order)),
             specification=specified,
-            retryable=self.retryable,
+            retryable=self.retryable if fault is None else self.retryable | FAILS_WITH,
             live=lambda of: (explorer.find(of) or specification.live(of)).live,
             live_at_start=start.live,
             live_rows=live_rows,  # type: ignore[arg-type]

@@ -39,6 +39,7 @@ class Job:
     sessions: int
     gates: Gates
     orders_max: int
+    faults: bool
     deadline: float | None  # time.time() at which the budget is spent
 
 
@@ -188,7 +189,7 @@ def _explore(
     left = None if job.deadline is None else job.deadline - time.time()
     if left is not None and left <= 0:
         return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
-    limits = Limits(job.orders_max, deadline=None if left is None else time.monotonic() + left)
+    limits = Limits(job.orders_max, faults=job.faults, deadline=None if left is None else time.monotonic() + left)
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:

@@ -104,7 +104,7 @@ def _replay(schedule: Schedule, judge: CellExplorer, times: int) -> Replayed:
             continue
         if first is None:
             first, trace = outcome, recorder.trace
-            violation = judge.judge(schedule.contest, outcome, before, trial)
+            violation = judge.judge(schedule.contest, outcome, before, trial, schedule.fault)
         if outcome == first:
             hits += 1
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
@@ -124,7 +124,7 @@ def _once(schedule: Schedule, judge: CellExplorer) -> tuple[Outcome, Before, Rec
     explorer.arena.gated = bool(schedule.gates)
     try:
         choices = [(c.session, c.options, c.event) for c in schedule.choices]
-        trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True)
+        trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True, fault=schedule.fault)
     finally:
         explorer.arena.gated = False
     expected = [c.fingerprint for c in schedule.choices if c.event == "run"]

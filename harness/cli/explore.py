@@ -83,6 +83,7 @@ class Outputs:
     show_default=True,
     help="Where to switch sessions inside statements; all: also after they wrote.",
 )
+@click.option("--faults", is_flag=True, help="Also let one client fail: cancelled, cut off, its answer lost.")
 @click.option("--no-gates", "gates", flag_value="none", help="Between statements only; the same as --gates none.")
 @click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Processes; 0 runs all in this one. Default: one per CPU."
@@ -113,6 +114,7 @@ def explore(
     orders: int,
     seed: int,
     gates: str,
+    faults: bool,
     workers: int | None,
     witnesses: Wanted,
     json_file: Path | None,
@@ -128,6 +130,7 @@ def explore(
         orders_max=orders,
         seed=seed,
         gates=Gates[gates.upper()],
+        faults=faults,
         workers=workers,
         layouts=layouts,
         states=states,

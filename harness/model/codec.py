@@ -18,7 +18,7 @@ from uuid import UUID
 
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Call, Contest
-from harness.model.schedule import Choice, Gates, Schedule
+from harness.model.schedule import Choice, Failing, Fault, Gates, Schedule
 
 VERSION = 1
 _LINE = re.compile(r"h(?P<version>\d+):(?P<rest>.*)", re.ASCII | re.DOTALL)
@@ -56,6 +56,8 @@ def encode(schedule: Schedule) -> str:
         "s": [[_call(call) for call in calls] for calls in contest.sessions],
         "st": contest.state,
     }
+    if schedule.fault is not None:
+        members["f"] = [schedule.fault.session, schedule.fault.command, schedule.fault.failing.value]
     text = json.dumps(members, separators=(",", ":")).encode()
     front = schedule.cell.id
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, 0, _COMMON + front.encode())
@@ -83,6 +85,7 @@ def decode(line: str, enums: AnyEnum = no_enums) -> Schedule:
             aged=bool(members["a"]),
             digest=members["d"],
             alone=bool(members["alone"]),
+            fault=_read_fault(members.get("f")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, CodecError):
@@ -90,6 +93,10 @@ def decode(line: str, enums: AnyEnum = no_enums) -> Schedule:
         raise CodecError(
             f"this line unpacks to no schedule ({error}); run 'harness explore' again for one of this version"
         ) from error
+
+
+def _read_fault(members: list[Any] | None) -> Fault | None:
+    return None if members is None else Fault(int(members[0]), int(members[1]), Failing(members[2]))
 
 
 def cell_of(line: str) -> Cell:

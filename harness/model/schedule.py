@@ -1,7 +1,7 @@
 """The order of steps taken: a value that can be printed, stored and replayed to the same outcome."""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest
@@ -29,6 +29,31 @@ class Choice:
     fingerprint: str = ""  # of the statement and of how the step ended; compared on replay, never trusted
 
 
+class Failing(StrEnum):
+    """How a client fails."""
+
+    CANCEL = "cancel"  # the command is cancelled: 57014, and the transaction is over
+    CUT = "cut"  # the backend is ended before the command reaches it: 57P01
+    LOST = "lost"  # the command has ended a transaction, and the connection breaks before the client hears of it
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One client fails once."""
+
+    session: int
+    command: int  # the session's n-th, from 0, of those that others can see
+    failing: Failing
+
+    def __str__(self) -> str:
+        how = {
+            Failing.CANCEL: "is cancelled",
+            Failing.CUT: "is cut off before it arrives",
+            Failing.LOST: "is done, and its answer lost",
+        }
+        return f"command {self.command + 1} of s{self.session + 1} {how[self.failing]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A whole trial on one line (DESIGN: `h1:` and what stands alone without the scenario's file history)."""
@@ -40,6 +65,7 @@ class Schedule:
     aged: bool
     digest: str  # of tables + layout + operations; a mismatch is an error, a changed strategy body is a departure
     alone: bool = False  # a serial order of operations rather than an interleaving
+    fault: Fault | None = None
 
     @property
     def preemptions(self) -> int:

@@ -98,6 +98,7 @@ class Coverage:
     gates_missing: tuple[str, ...] = ()  # tables where one could not be built, and why
     sessions: int = 2
     contests: int = 0
+    faults: int = 0  # ways in which one client failed, each tried in every order with one preemption
     contended: bool = False  # operations really met: one waited or failed, or their order made a difference
     reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
 

@@ -67,9 +67,13 @@ def _scope(coverages: Sequence[Coverage]) -> list[str]:
         return []
     gates = sorted({gate.replace(" ON public.", " ON ") for c in coverages for gate in c.gates})
     sessions = max(c.sessions for c in coverages)
-    if not gates:
-        return [f"switched between statements of {sessions} sessions; no gates inside them"]
-    return [f"switched between statements of {sessions} sessions, and at these gates inside them: {', '.join(gates)}"]
+    switched = f"switched between statements of {sessions} sessions"
+    inside = f", and at these gates inside them: {', '.join(gates)}" if gates else "; no gates inside them"
+    lines = [switched + inside]
+    lines += [f"no gate before the indexes of {why}" for why in sorted({w for c in coverages for w in c.gates_missing})]
+    if faults := sum(c.faults for c in coverages):
+        lines.append(f"and with one client failing, in {faults:,} ways: cancelled, cut off, its answer lost")
+    return lines
 
 
 # Totals.

@@ -11,6 +11,7 @@ from harness.generators.states import state_statements
 from harness.model.cell import Isolation
 from harness.model.contest import Call, Contest, OpRef, Order
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused, Unknown
+from harness.model.schedule import Failing, Fault
 from harness.runners.canonical import Canonicaliser, Queries, Seen
 from harness.runners.recorder import Recorder
 from harness.scenario.bodies import wants_pool
@@ -115,6 +116,7 @@ class Explorer:
         retryable: frozenset[str] = frozenset(),
         truncate: bool = False,
         tracker: Tracker | None = None,
+        fault: Fault | None = None,
     ) -> Trial:
         """One trial under the scheduler. Operations that failed with a SQLSTATE of `retryable` are called again, alone.
 
@@ -127,9 +129,11 @@ class Explorer:
         programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder, tracker)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder, tracker, fault)
         try:
             ended = hub.run(programs, scheduler)
+            if fault is not None and fault.failing is Failing.LOST and ended.failed is not None:
+                _forget(answers, OpRef(*ended.failed))
             scheduler.finished(ended.choices)
             failed = [ref for ref, told in answers.items() if isinstance(told, Failed) and told.sqlstate in retryable]
             left = arena.look() if failed else None
@@ -319,7 +323,7 @@ class Explorer:
                     answer: Answer = Ok(body(door, **arguments))
                 except (Exception, SystemExit) as error:
                     answer = _answer_to(error, refusals)
-                if isinstance(door, GatedConnection):
+                if isinstance(door, GatedConnection) and not session.cut_off:
                     answer = _left_open(door, answer)
                 answers[ref] = answer
                 if recorder:
@@ -351,6 +355,12 @@ class Explorer:
         if key is not None:
             self._seen[key] = seen
         return seen
+
+
+def _forget(answers: dict[OpRef, Answer], ref: OpRef) -> None:
+    """The client whose answer was lost cannot know, unless its code found out and told."""
+    if isinstance(answers.get(ref), Failed | Crashed):
+        answers[ref] = Unknown()
 
 
 def _has_state(process: object) -> bool:

@@ -14,9 +14,10 @@ from select import select
 from typing import Any, Protocol
 
 import greenlet
-from psycopg import errors
+from psycopg import OperationalError, errors
 from psycopg.pq import TransactionStatus
 
+from harness.model.schedule import Failing, Fault
 from harness.model.sqlstate import describe as describe_sqlstate
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import WakeOrder
@@ -83,6 +84,8 @@ class Ended:
     gates: list[str] = field(default_factory=list)
     spans: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # operation -> first and last step
     aborted: bool = False
+    commands: dict[int, list[Kind]] = field(default_factory=dict)  # by session, of those that others can see
+    failed: tuple[int, int] | None = None  # session and position of the operation that the fault has met
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,9 @@ class Hub:
         owners: dict[int, Session],
         observer: Observer | None = None,
         tracker: Tracker | None = None,
+        fault: Fault | None = None,
     ) -> None:
+        self.fault = fault
         self.control = control
         self.steering = steering
         self.owners = owners  # backend pid -> session, for this trial
@@ -217,10 +222,10 @@ class Hub:
     def _advance(self, session: Session) -> None:
         """Send commands of one session up to the end of one schedulable step."""
         while session.state is State.READY and session.generator is not None:
-            status = session.connection.pgconn.transaction_status
+            transaction = session.connection.pgconn.transaction_status
             kind = (statement := session.pending() or _NOTHING).kind
             session.sent, session.parameters = statement, parameters_of(session.generator)
-            session.autonomous = status == TransactionStatus.IDLE and session.connection.autocommit
+            session.autonomous = transaction == TransactionStatus.IDLE and session.connection.autocommit
             if statement.leaves_traces:
                 session.connection.traces = True
             if self.tracker:
@@ -228,7 +233,8 @@ class Hub:
             if self.observer:
                 session.cursor = cursor_of(session.generator)
                 session.sent = with_parameters(statement, session.generator)
-            if not self._after(session, self._drive(session)):
+            status = "done" if self._fails_at(session, statement) else self._drive(session)
+            if not self._after(session, status):
                 return
             if session.state is not State.READY or session.generator is None:
                 return
@@ -237,11 +243,51 @@ class Hub:
             if not (in_flight or kind is Kind.LOCAL or session.rolls_back_a_failed_transaction):
                 return
 
+    # A client that fails: schedulable like everything else, and never a matter of luck.
+
+    def _fails_at(self, session: Session, statement: Statement) -> bool:
+        """Count the command; cancel it, or end its backend, if that is asked for. True: it is not to be sent."""
+        if statement.kind is Kind.LOCAL:
+            return False
+        number, fault = session.commands, self.fault
+        session.commands += 1
+        self.ended.commands.setdefault(session.index, []).append(statement.kind)
+        if fault is None or (fault.session, fault.command) != (session.index, number):
+            return False
+        if fault.failing is Failing.CUT:
+            self.ended.failed = (session.index, session.position)
+            session.cut_off = True
+            self.control.end(session.connection.pid)  # the driver finds out by itself
+        elif fault.failing is Failing.CANCEL and statement.kind is Kind.STATEMENT:
+            self.ended.failed = (session.index, session.position)
+            session.connection.pgconn.exec_(_CANCELLED)
+            session.generator.close()
+            session.failure = errors.QueryCanceled("canceling statement due to user request")
+            return True
+        return False
+
+    def _loses_the_answer(self, session: Session) -> None:
+        fault, connection = self.fault, session.connection
+        if (
+            fault is not None
+            and fault.failing is Failing.LOST
+            and (fault.session, fault.command) == (session.index, session.commands - 1)
+            and (session.sent or _NOTHING).kind is not Kind.LOCAL
+            and session.failure is None
+            and self.ended.failed is None
+            and connection.pgconn.transaction_status == TransactionStatus.IDLE
+        ):
+            self.ended.failed = (session.index, session.position)
+            session.cut_off = True
+            connection.pgconn.finish()
+            session.failure = OperationalError("server closed the connection unexpectedly")
+
     def _after(self, session: Session, status: str, *, resumed: bool = False) -> bool:
         """Book what driving came to; True if the command ended and the code went on to its next command."""
         statement = session.sent or _NOTHING
         if status == "done":
             self.completions += 1
+            self._loses_the_answer(session)
             if self.tracker:
                 self.tracker.done(session)
             if self.observer and statement.kind is not Kind.LOCAL:
@@ -601,6 +647,8 @@ GATE_KEYS = (1163416881, 1163416882)
 """First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
 
 _NOTHING = Statement(Kind.STATEMENT, "")
+# What is left of a command that is cancelled before it did anything: an error with which a transaction is over.
+_CANCELLED = b"DO $$ BEGIN RAISE EXCEPTION 'canceling statement due to user request' USING ERRCODE = '57014'; END $$"
 
 
 def _worth_holding(session: Session) -> bool:

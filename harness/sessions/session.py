@@ -55,6 +55,8 @@ class Session(greenlet.greenlet):
         self.waits_since = 0  # waits before this one: who waits longest wakes first
         self.stopped = False
         self.draining = False
+        self.cut_off = False  # from the server, by us
+        self.commands = 0  # sent, of those that others can see
         self.refused = 0  # commands of a session that would not end
         self.pool: Any = None  # of which a slot is waited for
         self.sent: Statement | None = None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.model.cell import Cell, Isolation
 from harness.model.codec import CodecError, cell_of, decode, encode
 from harness.model.contest import Call, Contest
-from harness.model.schedule import Choice, Gates, Schedule
+from harness.model.schedule import Choice, Failing, Fault, Gates, Schedule
 
 
 class Plan(enum.StrEnum):
@@ -71,6 +71,7 @@ schedules = st.builds(
     ),
     choices=st.lists(choices, max_size=12).map(tuple),
     gates=st.sampled_from(Gates),
+    fault=st.none() | st.builds(Fault, st.integers(0, 4), st.integers(0, 40), st.sampled_from(Failing)),
     aged=st.booleans(),
     digest=st.text("0123456789abcdef", min_size=12, max_size=12),
     alone=st.booleans(),
