@@ -20,7 +20,8 @@ class Choice:
     """One decision: which session goes next, out of which, and what it then did.
 
     `event` is `run` (the session takes its next step), `victim` (the server would break a deadlock: this session
-    loses) or `timeout` (the waiting statement of this session meets its lock_timeout or statement_timeout).
+    loses), `wake` (several were granted their locks: this one goes on first) or `timeout` (the waiting statement of
+    this session meets its lock_timeout or statement_timeout).
     """
 
     session: int

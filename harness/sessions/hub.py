@@ -496,21 +496,43 @@ class Hub:
         return sorted(found, key=lambda s: s.waits_since)
 
     def _hold_back(self, waiters: list[Session]) -> list[Session]:
-        """Who wakes first is a race inside the server: stop all waiters but the first until that one has settled."""
+        """Who wakes first is a race inside the server: stop them all before it begins."""
         if len(waiters) < 2:
             return []
         if self.steering.wake_order == "dropped":
             raise OrderLost("two sessions wait for the same one, and this server gives no control over who wakes first")
-        for other in waiters[1:]:
+        for other in waiters:
             self._signal(other, signal.SIGSTOP)
             other.stopped = True
-        return waiters[1:]
+        return waiters
 
     def _let_go(self, held_back: list[Session]) -> None:
-        for other in held_back:
-            self._signal(other, signal.SIGCONT)
-            other.stopped = False
+        """Let them go on one by one. Those whose locks were granted while they were stopped: in an order of choice.
+
+        Locks are granted by whoever releases them, so the server knows of it though nobody has woken up.
+        """
+        left = list(held_back)
+        while left:
+            granted = self._granted(left)
+            chosen = granted[0] if granted else left[0]
+            if len(granted) > 1:
+                options = tuple(s.index for s in granted)
+                index = self.scheduler.choose(options, None, "wake")
+                self.ended.choices.append((index, options, "wake"))
+                chosen = self.sessions[index]
+            left.remove(chosen)
+            self._signal(chosen, signal.SIGCONT)
+            chosen.stopped = False
             self._settle()
+
+    def _granted(self, stopped: list[Session]) -> list[Session]:
+        """Who waits no longer; who has waited longest comes first."""
+        self.control.ask_blockers([s.connection.pid for s in stopped])
+        answer = None
+        while answer is None:
+            select([self.control.fd], (), (), 1)
+            answer = self.control.read_blockers()
+        return [s for s in stopped if not answer[s.connection.pid] - {self.control.pid}]
 
     def _signal(self, session: Session, number: signal.Signals) -> None:
         """Stop a backend, or let it go on: from here where it is a process of ours, else by the server's own shell."""

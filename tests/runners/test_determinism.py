@@ -73,6 +73,18 @@ def test_who_waited_longest_gets_the_key_when_the_holder_gives_up(arena: MakeAre
 
 
 @pytest.mark.usefixtures("orderly")
+def test_of_those_who_are_granted_a_lock_together_either_may_wake_first(arena: MakeArena) -> None:
+    insert = "INSERT INTO t VALUES (1, {n})"
+    gives_up = script("BEGIN", "INSERT INTO t VALUES (1, 0)", "ROLLBACK")
+    made = arena(UNIQUE)
+    programs = [gives_up, *each(2, insert)]
+    woken = {trial.order: trial.rows for trial in trials(made, *programs) if trial.order.startswith("abca")}
+    # b came first; it has the key where it wakes first (w), c where that does (x).
+    assert {rows for order, rows in woken.items() if "w" in order} == {(("1", "1"),)}
+    assert {rows for order, rows in woken.items() if "x" in order} == {(("1", "2"),)}
+
+
+@pytest.mark.usefixtures("orderly")
 def test_waiters_that_a_deadlock_s_victim_frees_wake_in_order(arena: MakeArena) -> None:
     # a and b deadlock; c and d wait for a's key, and are freed when a is made to give up.
     keys = [

@@ -38,8 +38,12 @@ class Trial:
 
     @property
     def order(self) -> str:
-        """Who went, step by step: 'aab' is s1, s1, s2; a capital letter is the victim of a deadlock."""
-        return "".join(("ABCDE" if event == "victim" else "abcde")[session] for session, _, event in self.ended.choices)
+        """Who went, step by step: 'aab' is s1, s1, s2; a capital letter is the victim of a deadlock.
+
+        v to z: who of several wakes first.
+        """
+        letters = {"run": "abcde", "victim": "ABCDE", "wake": "vwxyz"}
+        return "".join(letters[event][session] for session, _, event in self.ended.choices)
 
     @property
     def outcome(self) -> tuple[object, ...]:
@@ -119,6 +123,8 @@ class Following:
         return not begun
 
     def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
+        if event == "wake":
+            return options[0]  # who has waited longest
         wanted = next(self._order, options[0])
         assert wanted in options, f"s{wanted + 1} cannot go on, only {options}"
         return wanted
