@@ -48,6 +48,7 @@ class _Tally:
     pruned: int = 0
     contests: int = 0
     skipped: int = 0
+    aged: int = 0
     not_explored: int = 0
     exhaustive: bool = True
     overlapped: bool = False  # two sessions were inside operations on a common key at once
@@ -118,6 +119,8 @@ class CellExplorer:
             granularity="gates" if tally.gates else "statements",
             gates=tuple(sorted(tally.gates)),
             contests=tally.contests,
+            skipped=tally.skipped,
+            aged=tally.aged,
             contended=tally.met,
         )
         findings = tuple(tally.findings.values())
@@ -211,6 +214,7 @@ class CellExplorer:
     def _aged(self, contest: Contest, order: Order, fresh: Outcome) -> tuple[Outcome, Violation | None]:
         """Once more with prepared statements and generic plans: what passes ten times can fail from then on."""
         outcome = self.explorer.serial_aged(contest, order)
+        self.tally.aged += 1
         violation = None if outcome == fresh else self.judge(contest, outcome, _in_order(order), None)
         if violation is not None:
             explanation = violation.explanation + "; only once its plan is generic (aged)"

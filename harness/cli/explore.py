@@ -32,11 +32,12 @@ from harness.reports.picks import WANTED, Wanted, picks
 from harness.reports.progress import progress
 from harness.reports.summary import coverage_lines, totals, unexpected_lines
 from harness.reports.verdicts import verdict_tables, verdict_text
+from harness.reports.versions import version_lines
 from harness.reports.witness import witness
 from harness.scenario.check import check
 from harness.scenario.discovery import find
 from harness.servers.choose import running
-from harness.servers.server import Server
+from harness.servers.server import SameVersion, Server, told_apart
 
 FOUND, UNABLE, INTERRUPTED = 1, 2, 130
 
@@ -165,17 +166,13 @@ def _load(patterns: Sequence[str]) -> None:
 
 
 def _start(stack: ExitStack, specs: Sequence[str], out: Console) -> list[Server]:
-    started: dict[str, tuple[str, Server]] = {}
-    for spec in specs:
-        server = stack.enter_context(running(spec))
-        if server.id in started:
-            raise click.UsageError(
-                f"--server {started[server.id][0]} and --server {spec} are both {server.id}: "
-                "their cells could not be told apart; run them one after the other"
-            )
-        started[server.id] = (spec, server)
+    try:
+        started = told_apart([stack.enter_context(running(spec)) for spec in specs])
+    except SameVersion as same:
+        raise click.UsageError(str(same)) from None
+    for server in started:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
-    return [server for _, server in started.values()]
+    return started
 
 
 @dataclass
@@ -221,6 +218,8 @@ def tell(report: Report, wanted: Wanted, out: Console) -> None:
         if pick.also:
             line(pick.also)
     line()
+    for difference in version_lines(report):
+        line(difference)
     for warning in report.warnings:
         line(f"warning: {warning}")
     for rule in report.stale:

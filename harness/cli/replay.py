@@ -82,7 +82,7 @@ def _replay(line: str, times: int, spec: str | None, source: str | None, out: Co
 
 def _recorded_on(server: str) -> str:
     """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg")
+    major = server.removeprefix("pg").partition(".")[0]
     return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 

@@ -19,7 +19,7 @@ from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts
-from harness.sessions.hub import Ended, Hub, Steering, Tracker
+from harness.sessions.hub import Ended, Hub, Observer, Steering, Tracker
 from harness.sessions.session import Operation, Session
 
 Body = Callable[..., Any]
@@ -97,6 +97,7 @@ class Explorer:
         self._processes: Sequence[Mapping[str, Body]] = ()  # of the last trial
         self.aged = False
         self.gates_met: set[str] = set()
+        self.observer: Observer | None = None  # of every trial that is not recorded
 
     def begin_again(self, *, truncates: bool) -> None:
         """Forget the serial outcomes; from now on every trial starts on a heap without a past, or not."""
@@ -126,7 +127,7 @@ class Explorer:
         programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder, tracker)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker)
         try:
             ended = hub.run(programs, scheduler)
             scheduler.finished(ended.choices)
@@ -201,7 +202,7 @@ class Explorer:
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
         try:
             ended = hub.run([[calls(ref) for ref in order]], _Alone())
         except BaseException:
