@@ -107,7 +107,8 @@ class CellExplorer:
     def result(self, contests: Iterable[Contest]) -> CellResult:
         """Explore every contest. Never raises for what the code under test did; that is the verdict."""
         began = time.monotonic()
-        verdict, reason = self._from_clean_heaps_if_need_be(tuple(contests))
+        chosen = tuple(contests)
+        verdict, reason = self._from_clean_heaps_if_need_be(chosen)
         tally = self.tally
         coverage = Coverage(
             orders=tally.orders,
@@ -118,6 +119,7 @@ class CellExplorer:
             exhaustive=tally.exhaustive and not tally.not_explored and tally.contests > 0,
             granularity="gates" if tally.gates else "statements",
             gates=tuple(sorted(tally.gates)),
+            sessions=max((len(contest.sessions) for contest in chosen), default=2),
             contests=tally.contests,
             skipped=tally.skipped,
             aged=tally.aged,
