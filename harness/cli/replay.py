@@ -88,7 +88,7 @@ def _recorded_on(server: str) -> str:
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
-    if server.id != schedule.cell.server:
+    if schedule.cell.server not in (server.id, f"pg{server.version}"):
         lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
     if replayed.outcome is not None:
         lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))
