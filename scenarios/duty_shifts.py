@@ -29,10 +29,37 @@ def leave(connection: Connection, person: str, substitute: str) -> None:
         connection.execute("DELETE FROM on_duty WHERE person = %s", (person,))
 
 
+@duty_shifts.operation(person=Key(str), substitute=Key(str, "person"))
+def step_down(connection: Connection, person: str, substitute: str) -> bool:
+    """Whether the person could go: only if the substitute is on duty already. No strategy replaces it."""
+    with connection.transaction():
+        if connection.execute("SELECT FROM on_duty WHERE person = %s", (substitute,)).fetchone() is None:
+            return False
+        return connection.execute("DELETE FROM on_duty WHERE person = %s", (person,)).rowcount == 1
+
+
 @leave.strategy(isolation=SERIALIZABLE, expect=[unsafe("non-serializable", server=UNREPAIRED)])
 def insert_or_nothing(connection: Connection, person: str, substitute: str) -> None:
     """Nobody is on duty any more, and both were told that all went well."""
     leave(connection, person, substitute)
+
+
+@leave.strategy(
+    isolation=SERIALIZABLE,
+    retryable=("40001", "40P01"),
+    expect=[unsafe("non-serializable", server=UNREPAIRED)],
+)
+def insert_or_lock(connection: Connection, person: str, substitute: str) -> None:
+    """The substitute's row is locked, though nothing is to be updated: two who leave meet in a deadlock instead.
+
+    Against somebody who steps down the lock is no help: it ends with the transaction, and is no predicate lock.
+    """
+    with connection.transaction():
+        query = (
+            "INSERT INTO on_duty VALUES (%s) ON CONFLICT (person) DO UPDATE SET person = EXCLUDED.person WHERE false"
+        )
+        connection.execute(query, (substitute,))
+        connection.execute("DELETE FROM on_duty WHERE person = %s", (person,))
 
 
 @leave.strategy(isolation=SERIALIZABLE)
