@@ -34,6 +34,8 @@ class Options:
     layouts: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     isolations: tuple[Isolation, ...] = ()
+    plans: bool = False  # note how the server runs the statements of what passes
+    again: bool = False  # the cells of an earlier run: whether their strategy ever met anybody was judged then
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def explore(
             take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
     order = {cell.id: n for n, cell in enumerate(cell for s in selections for cell in s.cells)}
     results.sort(key=lambda result: order[result.cell.id])
-    judged = _never_contended(results)
+    judged = results if options.again else _never_contended(results)
     return Report(
         tuple(judged), tuple(servers), options, (), _stale(selections, judged, options), time.monotonic() - began
     )
@@ -170,14 +172,15 @@ def jobs_of(
     by_id = {server.id: server for server in servers}
     for selection in selections:
         key = lambda cell: (cell.server, cell.layout)  # noqa: E731 - one arena each: jobs that share it go to one worker
-        for (server, layout), cells in groupby(sorted(selection.cells, key=key), key=key):
+        known = [replace(cell, version=by_id[cell.server].version) for cell in selection.cells]
+        for (server, layout), cells in groupby(sorted(known, key=key), key=key):
             by_strategy: dict[str, list[Cell]] = {}
             for cell in cells:
                 by_strategy.setdefault(cell.strategy, []).append(cell)
             for mine in by_strategy.values():
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
-                    options.sessions, options.gates, options.orders_max, options.faults, deadline,
+                    options.sessions, options.gates, options.orders_max, options.faults, deadline, options.plans,
                 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ class _Tally:
     pruned: int = 0
     contests: int = 0
     skipped: int = 0
+    aged: int = 0
     not_explored: int = 0
     exhaustive: bool = True
     overlapped: bool = False  # two sessions were inside operations on a common key at once
@@ -113,7 +114,8 @@ class CellExplorer:
     def result(self, contests: Iterable[Contest]) -> CellResult:
         """Explore every contest. Never raises for what the code under test did; that is the verdict."""
         began = time.monotonic()
-        verdict, reason = self._from_clean_heaps_if_need_be(tuple(contests))
+        chosen = tuple(contests)
+        verdict, reason = self._from_clean_heaps_if_need_be(chosen)
         tally = self.tally
         coverage = Coverage(
             orders=tally.orders,
@@ -125,7 +127,10 @@ class CellExplorer:
             granularity="gates" if tally.gates else "statements",
             gates=tuple(sorted(tally.gates)),
             gates_missing=self.explorer.arena.gates.missing,
+            sessions=max((len(contest.sessions) for contest in chosen), default=2),
             contests=tally.contests,
+            skipped=tally.skipped,
+            aged=tally.aged,
             contended=tally.met,
             faults=tally.faults,
         )
@@ -236,6 +241,7 @@ class CellExplorer:
     def _aged(self, contest: Contest, order: Order, fresh: Outcome) -> tuple[Outcome, Violation | None]:
         """Once more with prepared statements and generic plans: what passes ten times can fail from then on."""
         outcome = self.explorer.serial_aged(contest, order)
+        self.tally.aged += 1
         violation = None if outcome == fresh else self.judge(contest, outcome, _in_order(order), None)
         if violation is not None:
             explanation = violation.explanation + "; only once its plan is generic (aged)"

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -16,6 +16,7 @@ from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.explorer import Explorer, queries_of
+from harness.runners.plans import Statements
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError
@@ -41,6 +42,7 @@ class Job:
     orders_max: int
     faults: bool
     deadline: float | None  # time.time() at which the budget is spent
+    plans: bool = False  # of what passes: how the server runs the statements that were seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +208,14 @@ def _explore(
             f"scenario {scenario.name}, state {cell.state}: {type(error).__name__}: {one_line(error)}", *scenario.place
         ) from error
     retryable = frozenset(strategy.retryable_at(cell.isolation))
+    statements = explorer.observer = Statements() if job.plans else None
     try:
-        return CellExplorer(cell, explorer, specification, retryable, what, limits, gates=bool(job.gates)).result(
-            chosen
-        )
+        cell_explorer = CellExplorer(cell, explorer, specification, retryable, what, limits, gates=bool(job.gates))
+        result = cell_explorer.result(chosen)
+        if statements is None or result.verdict not in (Verdict.SAFE, Verdict.RETRY):
+            return result
+        explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
+        return replace(result, coverage=replace(result.coverage, plans=statements.plans(explorer.arena)))
     except SqlRefused as refused:
         raise _refused(scenario, "identity, observe or invariants", refused) from refused
     except ResetFailed as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from harness.campaign import campaign
@@ -21,9 +22,11 @@ from harness.cli.options import (
     report_file,
     servers,
 )
+from harness.cli.verify import verify
 from harness.model.cell import Isolation, parse_pattern
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
+from harness.reports.certificate import certificate, why_not
 from harness.reports.files import write_whole
 from harness.reports.html import html_report
 from harness.reports.json_report import json_report
@@ -31,13 +34,14 @@ from harness.reports.junit import junit_report
 from harness.reports.markdown import markdown_report
 from harness.reports.picks import WANTED, Wanted, picks
 from harness.reports.progress import progress
-from harness.reports.summary import coverage_lines, totals, unexpected_lines
+from harness.reports.summary import counted, coverage_lines, totals, unexpected_lines
 from harness.reports.verdicts import verdict_tables, verdict_text
+from harness.reports.versions import version_lines
 from harness.reports.witness import witness
 from harness.scenario.check import check
 from harness.scenario.discovery import find
 from harness.servers.choose import running
-from harness.servers.server import Server
+from harness.servers.server import SameVersion, Server, told_apart
 
 FOUND, UNABLE, INTERRUPTED = 1, 2, 130
 
@@ -51,6 +55,7 @@ class Outputs:
     html: Path | None
     markdown: Path | None
     junit: Path | None
+    certificate: Path | None = None
 
 
 @click.command()
@@ -101,9 +106,25 @@ class Outputs:
 @click.option(
     "--junit", "junit_file", type=report_file, metavar="FILE", help="Write a case for each cell, for a build server."
 )
+@click.option(
+    "--certificate",
+    "certificate_file",
+    type=report_file,
+    metavar="FILE",
+    help="Write what was explored to its end and passed, with all that this rests on.",
+)
+@click.option(
+    "--verify",
+    "verify_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run the cells of a certificate again, and compare.",
+)
 @no_color
 @debug
+@click.pass_context
 def explore(
+    context: click.Context,
     cells: tuple[str, ...],
     servers: tuple[str, ...],
     isolations: tuple[Isolation, ...],
@@ -121,9 +142,14 @@ def explore(
     html_file: Path | None,
     markdown_file: Path | None,
     junit_file: Path | None,
+    certificate_file: Path | None,
+    verify_file: Path | None,
     no_color: bool,
 ) -> int:
     """Run every interleaving within bounds; a verdict for each CELL."""
+    if verify_file is not None:
+        _only_what_a_certificate_leaves_open(context)
+        return verify(verify_file, servers, workers, budget, *consoles(no_color=no_color))
     options = Options(
         sessions=sessions,
         budget_s=budget,
@@ -135,9 +161,23 @@ def explore(
         layouts=layouts,
         states=states,
         isolations=isolations,
+        plans=certificate_file is not None,
     )
-    outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file)
+    outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file, certificate_file)
     return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
+
+
+_WITH_VERIFY = {"verify_file", "servers", "workers", "budget", "no_color"}
+
+
+def _only_what_a_certificate_leaves_open(context: click.Context) -> None:
+    """A certificate says which cells, and within which bounds."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+        if given and context.params.get(name) and name not in _WITH_VERIFY:
+            word = parameter.opts[0] if isinstance(parameter, click.Option) else "CELL"
+            raise click.UsageError(f"--verify takes no {word}: the file says what is run, and how")
 
 
 def run(
@@ -159,6 +199,8 @@ def run(
             report, broken = heard.report(started, options, why(error)), error
     tell(report, outputs.witnesses, out)
     write(report, selections, outputs)
+    if outputs.certificate is not None:
+        _certify(report, selections, outputs.certificate, out, whole=broken is None)
     if isinstance(broken, Exception):
         raise broken
     return INTERRUPTED if broken else exit_code(report.cells)
@@ -176,17 +218,13 @@ def _load(patterns: Sequence[str]) -> None:
 
 
 def _start(stack: ExitStack, specs: Sequence[str], out: Console) -> list[Server]:
-    started: dict[str, tuple[str, Server]] = {}
-    for spec in specs:
-        server = stack.enter_context(running(spec))
-        if server.id in started:
-            raise click.UsageError(
-                f"--server {started[server.id][0]} and --server {spec} are both {server.id}: "
-                "their cells could not be told apart; run them one after the other"
-            )
-        started[server.id] = (spec, server)
+    try:
+        started = told_apart([stack.enter_context(running(spec)) for spec in specs])
+    except SameVersion as same:
+        raise click.UsageError(str(same)) from None
+    for server in started:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
-    return [server for _, server in started.values()]
+    return started
 
 
 @dataclass
@@ -232,6 +270,8 @@ def tell(report: Report, wanted: Wanted, out: Console) -> None:
         if pick.also:
             line(pick.also)
     line()
+    for difference in version_lines(report):
+        line(difference)
     for warning in report.warnings:
         line(f"warning: {warning}")
     for rule in report.stale:
@@ -249,6 +289,15 @@ def write(report: Report, selections: Sequence[Selection], outputs: Outputs) -> 
         write_whole(outputs.markdown, markdown_report(report, outputs.witnesses))
     if outputs.junit is not None:
         write_whole(outputs.junit, junit_report(report))
+
+
+def _certify(report: Report, selections: Sequence[Selection], path: Path, out: Console, *, whole: bool) -> None:
+    if not whole:  # whether a strategy met anybody at all is known at the end only
+        out.print(f"no certificate is written to {path}: the run did not come to its end", soft_wrap=True)
+        return
+    write_whole(path, certificate(report, selections))
+    certified = sum(why_not(result) is None for result in report.cells)
+    out.print(f"{counted(certified, 'cell')} of {len(report.cells)} certified in {path}", soft_wrap=True)
 
 
 def exit_code(results: Sequence[CellResult]) -> int:

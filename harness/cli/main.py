@@ -17,6 +17,7 @@ from harness.cli.replay import replay
 from harness.doctor.sources import SourceError
 from harness.model.cell import IdError
 from harness.model.codec import CodecError
+from harness.reports.certificate import BadCertificate
 from harness.reports.json_report import harness_version
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
@@ -49,7 +50,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
             return INTERRUPTED
         case click.ClickException():
             return _say(f"error: {_lower(error.format_message())}{_hint(error)}", USAGE)
-        case IdError() | CodecError():
+        case IdError() | CodecError() | BadCertificate():
             return _say(f"error: {error}", USAGE)
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)

@@ -82,13 +82,13 @@ def _replay(line: str, times: int, spec: str | None, source: str | None, out: Co
 
 def _recorded_on(server: str) -> str:
     """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg")
+    major = server.removeprefix("pg").partition(".")[0]
     return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
-    if server.id != schedule.cell.server:
+    if schedule.cell.server not in (server.id, f"pg{server.version}"):
         lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
     if replayed.outcome is not None:
         lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))

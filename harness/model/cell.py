@@ -1,7 +1,7 @@
 """A cell is what gets a verdict: scenario x strategy x layout x state x isolation x server; and its canonical id."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -29,7 +29,8 @@ class Cell:
     layout: str
     state: str
     isolation: Isolation
-    server: str  # "pg18"
+    server: str  # "pg18"; "pg18.4" where two servers of one major version are explored together
+    version: str = field(default="", compare=False)  # of the server, with its minor, where that is known: "18.4"
 
     @property
     def id(self) -> str:

@@ -85,6 +85,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """How the server would run a statement whatever its parameters are, so that a changed index or plan shows."""
+
+    statement: str
+    plan: str  # lines of EXPLAIN without costs; in brackets why there is none
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What was covered, so that a pass says what it means."""
 
@@ -100,6 +108,9 @@ class Coverage:
     contests: int = 0
     faults: int = 0  # ways in which one client failed, each tried in every order with one preemption
     contended: bool = False  # operations really met: one waited or failed, or their order made a difference
+    skipped: int = 0  # contests of which no serial order writes: nothing can go wrong in them
+    aged: int = 0  # serial orders run once more with generic plans
+    plans: tuple[Plan, ...] = ()  # of the statements seen; only where they were asked for
     reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
 
 

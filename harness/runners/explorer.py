@@ -20,7 +20,7 @@ from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts
-from harness.sessions.hub import Ended, Hub, Steering, Tracker
+from harness.sessions.hub import Ended, Hub, Observer, Steering, Tracker
 from harness.sessions.overlap import Overlap
 from harness.sessions.session import Operation, Session
 
@@ -99,6 +99,7 @@ class Explorer:
         self._processes: Sequence[Mapping[str, Body]] = ()  # of the last trial
         self.aged = False
         self.gates_met: set[str] = set()
+        self.observer: Observer | None = None  # of every trial that is not recorded
 
     def begin_again(self, *, truncates: bool) -> None:
         """Forget the serial outcomes; from now on every trial starts on a heap without a past, or not."""
@@ -129,7 +130,7 @@ class Explorer:
         programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder, tracker, fault)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker, fault)
         try:
             ended = hub.run(programs, scheduler)
             if fault is not None and fault.failing is Failing.LOST and ended.failed is not None:
@@ -227,7 +228,7 @@ class Explorer:
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
         try:
             ended = hub.run([[calls(ref) for ref in order]], _Alone())
         except BaseException:

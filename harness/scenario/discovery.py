@@ -69,6 +69,11 @@ def digest(scenario: Scenario, layout: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
+def file_digest(scenario: Scenario) -> str:
+    """Of the whole file: what a strategy calls may stand anywhere in it. What it imports is not in it."""
+    return hashlib.sha256(Path(scenario.path).read_bytes()).hexdigest()[:12]
+
+
 def _source(body: object) -> str:
     function = inspect.unwrap(body) if callable(body) else body
     try:

@@ -1,5 +1,6 @@
 """The regression contract: what a strategy is expected to show in which cells; rules are ceilings, exact in kind."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,9 +33,8 @@ class Rule:
                 (self.layout, cell.layout),
                 (self.state, cell.state),
                 (self.isolation, cell.isolation.value),
-                (self.server, cell.server),
             )
-        )
+        ) and (self.server is None or any(_is_on(word, cell) for word in self.server))
 
     def __str__(self) -> str:
         """As written: `unsafe('23505', layout=('partial', 'full'))`."""
@@ -44,6 +44,17 @@ class Rule:
             if words is not None:
                 arguments.append(f"{name}={words[0]!r}" if len(words) == 1 else f"{name}={words!r}")
         return f"{self.verdict}({', '.join(arguments)})"
+
+
+def _is_on(word: str, cell: Cell) -> bool:
+    """`pg15` is every minor of it, `pg15.20` that one, `<pg15.20` those of the same major version before it."""
+    told = re.fullmatch(r"(<?)pg(\d+)(?:\.(\d+))?", word)
+    major, dot, minor = (cell.version or cell.server.removeprefix("pg")).partition(".")
+    if told is None or told[2] != major:
+        return word == cell.server
+    if told[3] is None:
+        return not told[1]
+    return bool(dot) and (int(minor) < int(told[3]) if told[1] else minor == told[3])
 
 
 def _words(value: Filter) -> tuple[str, ...] | None:

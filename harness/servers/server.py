@@ -1,7 +1,9 @@
 """A running PostgreSQL server as a plain value: its address and the facts the floors above plan with."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, Self
 
 from psycopg.conninfo import make_conninfo
@@ -16,6 +18,10 @@ OLDEST_MAJOR = 13  # DROP DATABASE ... WITH (FORCE); older ones had their last r
 
 class ServerError(Exception):
     """No usable server: what was expected, what was found, what to do."""
+
+
+class SameVersion(ServerError):
+    """Two servers are of one version: the cells of one could not be told from those of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,24 @@ def major_of(version_num: int) -> int:
 
 def server_id(version_num: int) -> str:
     return f"pg{major_of(version_num)}"
+
+
+def told_apart(servers: Sequence[Server]) -> list[Server]:
+    """The same, where two are of one major version with their minors as ids: `pg15.18` and `pg15.20`.
+
+    Raises SameVersion for two of one version: there is nothing to compare.
+    """
+    majors = Counter(major_of(server.version_num) for server in servers)
+    for version, count in Counter(server.version for server in servers).items():
+        if count > 1:
+            raise SameVersion(
+                f"{count} of the servers are PostgreSQL {version}: expected different versions, "
+                "major or minor; run them one after the other"
+            )
+    return [
+        replace(server, id=f"pg{server.version}") if majors[major_of(server.version_num)] > 1 else server
+        for server in servers
+    ]
 
 
 def version_text(version_num: int) -> str:

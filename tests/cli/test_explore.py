@@ -47,7 +47,7 @@ def test_two_servers_of_one_version_could_not_be_told_apart(monkeypatch: pytest.
     made = CliRunner().invoke(main, ["explore", ITEMS, "--server", "embedded", "--server", "auto"])
     assert made.exit_code == 3
     assert made.output.endswith(
-        "error: --server embedded and --server auto are both pg18: their cells could not be told apart; "
+        "error: 2 of the servers are PostgreSQL 18.4: expected different versions, major or minor; "
         "run them one after the other\n"
     )
 

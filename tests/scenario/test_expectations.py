@@ -17,8 +17,8 @@ class Rules:
     expect: tuple[Rule, ...]
 
 
-def cell(layout="none", state="new", isolation=READ_COMMITTED, server="pg18") -> Cell:
-    return Cell("shop", "plain", layout, state, isolation, server)
+def cell(layout="none", state="new", isolation=READ_COMMITTED, server="pg18", version="") -> Cell:
+    return Cell("shop", "plain", layout, state, isolation, server, version)
 
 
 def check(rules, where: Cell, verdict: str, *kinds: str) -> None:
@@ -45,6 +45,17 @@ def test_without_a_rule_it_is_safe_and_above_read_committed_at_most_retry():
         (unsafe("duplicate", isolation="serializable"), cell(isolation=SERIALIZABLE), True),
         (unsafe("duplicate", isolation=(SERIALIZABLE, REPEATABLE_READ)), cell(), False),
         (unsafe("duplicate", server="pg16"), cell(), False),
+        (unsafe("duplicate", server="pg18"), cell(server="pg18.4"), True),
+        (unsafe("duplicate", server="pg18.4"), cell(server="pg18.4"), True),
+        (unsafe("duplicate", server="pg18.4"), cell(version="18.4"), True),
+        (unsafe("duplicate", server="pg18.4"), cell(version="18.5"), False),
+        (unsafe("duplicate", server="pg18.4"), cell(), False),  # not known which minor it is
+        (unsafe("duplicate", server="<pg18.6"), cell(version="18.5"), True),
+        (unsafe("duplicate", server="<pg18.6"), cell(version="18.6"), False),
+        (unsafe("duplicate", server="<pg18.6"), cell(version="18.10"), False),
+        (unsafe("duplicate", server="<pg18.6"), cell(server="pg17", version="17.1"), False),
+        (unsafe("duplicate", server="<pg18.6"), cell(), False),
+        (unsafe("duplicate", server=("pg1", "<pg18.4")), cell(version="18.4"), False),
     ],
 )
 def test_a_filter_is_a_word_or_several(rule, where, matches):

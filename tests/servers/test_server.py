@@ -1,11 +1,20 @@
 """The value: what it shows, what it hides, how it travels."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from harness.servers.server import Server, ServerError, check_not_too_old, server_id, version_text
+from harness.servers.server import (
+    SameVersion,
+    Server,
+    ServerError,
+    check_not_too_old,
+    server_id,
+    told_apart,
+    version_text,
+)
 
 SERVER = Server(
     id="pg18",
@@ -46,6 +55,17 @@ def test_it_travels_to_another_process_unchanged() -> None:
 def test_versions_are_told_as_people_say_them() -> None:
     assert (server_id(130023), version_text(130023)) == ("pg13", "13.23")
     assert (server_id(180004), version_text(180004)) == ("pg18", "18.4")
+
+
+def test_two_minors_of_one_major_version_are_told_apart_and_nobody_else_is_renamed() -> None:
+    def server(version: str, number: int) -> Server:
+        return replace(SERVER, id=server_id(number), version=version, version_num=number)
+
+    older, newer, other = server("15.18", 150018), server("15.20", 150020), server("18.4", 180004)
+    assert [s.id for s in told_apart([older, other])] == ["pg15", "pg18"]
+    assert [s.id for s in told_apart([older, other, newer])] == ["pg15.18", "pg18", "pg15.20"]
+    with pytest.raises(SameVersion, match=r"2 of the servers are PostgreSQL 15\.18: expected different versions"):
+        told_apart([older, newer, older])
 
 
 def test_an_old_version_is_refused() -> None:
