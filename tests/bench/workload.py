@@ -14,10 +14,12 @@ from harness.model.outcome import Outcome
 from harness.oracles import Evidence, judge
 from harness.runners.explorer import Explorer, Trial, queries_of
 from harness.runners.recorder import Recorder
+from harness.runners.reduction import Reduction
 from harness.runners.virtual import virtual
 from harness.scenario.language import Scenario
 from harness.scenario.parameters import Connection, Identity, Key, Own
 from harness.schedulers.preemptions import Preemptions
+from harness.schedulers.protocol import Pruned
 from harness.servers.databases import own_database
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
@@ -28,9 +30,10 @@ TABLE = "CREATE TABLE bench (id serial PRIMARY KEY, k int NOT NULL, n int NOT NU
 UNIQUE = "CREATE UNIQUE INDEX one_row_a_key ON bench (k)"
 LOOK = "SELECT n FROM bench WHERE k = %s"
 INSERT = "INSERT INTO bench (k, n) VALUES (%s, %s)"
+TWO = UNIQUE + "; CREATE UNIQUE INDEX one_row_an_amount ON bench (abs(k))"
 UPSERT = INSERT + " ON CONFLICT (k) DO UPDATE SET n = bench.n + excluded.n"
 
-scenario = Scenario("bench", tables=TABLE, layouts={"unique": UNIQUE}, identity=Identity("bench", by="k"))
+scenario = Scenario("bench", tables=TABLE, layouts={"unique": UNIQUE, "two": TWO}, identity=Identity("bench", by="k"))
 
 
 @scenario.operation(k=Key(int), n=Own(int))
@@ -47,6 +50,23 @@ def look_and_insert(connection: Connection[Any], k: int, n: int) -> bool:
 def upsert(connection: Connection[Any], k: int, n: int) -> None:
     """One statement, autocommitted: only gates show what happens inside."""
     connection.execute(UPSERT, (k, n))
+
+
+@scenario.operation(k=Key(int), n=Own(int))
+def look_and_upsert(connection: Connection[Any], k: int, n: int) -> None:
+    """SELECT, UPSERT, COMMIT."""
+    with connection.transaction():
+        connection.execute(LOOK, (k,))
+        connection.execute(UPSERT, (k, n))
+
+
+@scenario.operation(k=Key(int), n=Own(int))
+def six_steps(connection: Connection[Any], k: int, n: int) -> None:
+    """Looks four times, writes once, commits."""
+    with connection.transaction():
+        for _ in range(4):
+            connection.execute(LOOK, (k,))
+        connection.execute(UPSERT, (k, n))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +141,17 @@ class Workload:
             began = perf_counter()
             trial = next(self.explored)
             spent.add(trial.ended.waits > 0, perf_counter() - began)
+
+    def certified(self) -> Reduction:
+        """One order of each class, run and judged as in a cell; no order is left."""
+        explorer = self.explorer
+        reduction = Reduction(explorer.texts, explorer.isolation, len(self.contest.sessions))
+        for scheduler, tracker in reduction.learning():
+            explorer.run(self.contest, scheduler, tracker=tracker)
+        while reduction.new_trial():
+            with suppress(Pruned):
+                judge(self._evidence(explorer.run(self.contest, reduction, tracker=reduction.tracker)))
+        return reduction
 
     def orders(self) -> list[Steps]:
         """Every feasible order once, as the statements that are sent."""
