@@ -26,6 +26,7 @@ class Options:
     sessions: int = 2
     budget_s: float | None = None
     seed: int = 0
+    scheduler: str = "portfolio"  # one of campaign.search.SCHEDULERS
     gates: bool = True
     workers: int | None = None  # None: one per CPU; 0: in this process
     orders_max: int = 4000
@@ -175,7 +176,7 @@ def jobs_of(
             for mine in by_strategy.values():
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
-                    options.sessions, options.gates, options.orders_max, deadline,
+                    options.sessions, options.gates, options.orders_max, deadline, options.scheduler, options.seed,
                 )  # fmt: skip
 
 

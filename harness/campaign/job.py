@@ -39,6 +39,8 @@ class Job:
     gates: bool
     orders_max: int
     deadline: float | None  # time.time() at which the budget is spent
+    scheduler: str = "portfolio"
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ def _explore(
     left = None if job.deadline is None else job.deadline - time.time()
     if left is not None and left <= 0:
         return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
-    limits = Limits(job.orders_max, None if left is None else time.monotonic() + left)
+    deadline = None if left is None else time.monotonic() + left
+    limits = Limits(job.orders_max, deadline, job.scheduler, job.seed)
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:

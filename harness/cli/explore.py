@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.campaign import campaign
 from harness.campaign.campaign import Options, Progress, Report, Selection, select
+from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
 from harness.cli.options import (
     consoles,
     debug,
@@ -74,7 +75,14 @@ class Outputs:
     show_default=True,
     help="Of one contest at most, those with few preemptions first. Beyond it a cell is not exhaustive.",
 )
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is chosen at random.")
+@click.option(
+    "--scheduler",
+    type=click.Choice(SCHEDULERS),
+    default=PORTFOLIO,
+    show_default=True,
+    help="Who goes next; docs/schedulers.md says what each finds. nondeterminism runs every schedule twice.",
+)
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of schedulers that sample.")
 @click.option("--no-gates", is_flag=True, help="Switch sessions between statements only, never inside them.")
 @click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Processes; 0 runs all in this one. Default: one per CPU."
@@ -103,6 +111,7 @@ def explore(
     sessions: int,
     budget: float | None,
     orders: int,
+    scheduler: str,
     seed: int,
     no_gates: bool,
     workers: int | None,
@@ -118,6 +127,7 @@ def explore(
         sessions=sessions,
         budget_s=budget,
         orders_max=orders,
+        scheduler=scheduler,
         seed=seed,
         gates=not no_gates,
         workers=workers,
@@ -150,7 +160,10 @@ def run(
     write(report, selections, outputs)
     if isinstance(broken, Exception):
         raise broken
-    return INTERRUPTED if broken else exit_code(report.cells)
+    if broken:
+        return INTERRUPTED
+    unknown = any(result.verdict is Verdict.UNKNOWN and not result.as_expected for result in report.cells)
+    return UNABLE if options.scheduler == NONDETERMINISM and unknown else exit_code(report.cells)
 
 
 def why(error: BaseException) -> str:

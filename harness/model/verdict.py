@@ -80,6 +80,9 @@ class Coverage:
     sessions: int = 2
     contests: int = 0
     contended: bool = False  # operations really met: one waited or failed, or their order made a difference
+    sampled: int = 0  # of the orders, those of contests that were not explored to their end...
+    sampled_of: float = 0.0  # ...and how many those contests have, about
+    repeated: int = 0  # schedules that were run twice and did the same (the scheduler nondeterminism)
     reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
 
 
