@@ -13,7 +13,7 @@ from harness.model.schedule import Choice, Schedule
 from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
-from harness.runners.double_run import Heard, facts
+from harness.runners.double_run import Heard, facts, parting
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
 from harness.runners.recorder import Recorder
 from harness.runners.reduction import Reduction, TrackedPartialOrders
@@ -343,16 +343,16 @@ class CellExplorer:
     def _run_twice(self, search: Search) -> None:
         """Every schedule twice, judged as any other, but to the last of them, whatever was found."""
         explorer, contest = self.explorer, search.contest
-        twice = DoubleRun(Preemptions())
+        twice, heard = DoubleRun(Preemptions()), Heard()
         while twice.new_trial():
             self._takes_one(search)
-            heard = Heard()
+            before, heard = heard, Heard()
             try:
                 trial = explorer.run(contest, twice, retryable=self.retryable, recorder=heard)
                 twice.compare(facts(trial, heard))
             except (OrderLost, Differs) as why:
                 if twice.again:
-                    raise Differs(f"{why}; {contest}") from why
+                    raise Differs(f"{why}{parting(before, heard)}; {contest}") from why
                 self.tally.not_explored += 1
                 continue
             if twice.again:

@@ -25,6 +25,14 @@ class Heard(Recorder):
         self.lines.append(f"s{session + 1} completes {statement.text!r}")
 
 
+def parting(first: Heard, then: Heard) -> str:
+    """Where two runs begin to differ in what was sent: more telling than that others can go on."""
+    for number, (once, twice) in enumerate(zip(first.lines, then.lines, strict=False), 1):
+        if once != twice:
+            return f"; event {number}: first {once}, then {twice}"
+    return ""
+
+
 def facts(trial: Trial, heard: Heard) -> dict[str, object]:
     """All that must not differ, by name, in the order in which a difference is worth telling."""
     ended, outcome = trial.ended, trial.seen.outcome

@@ -1,7 +1,7 @@
 """How many schedules until the first finding, for each scheduler and broken strategy: writes docs/schedulers.md.
 
-`python -m tests.bench.schedulers`; a table between marks, the rest of the page is written by hand. The server of 18 that
-is embedded gives the same figures everywhere: schedules are counted, not seconds.
+A table between marks; the rest of the page is written by hand. Schedules are counted, not seconds, so that the figures
+are the same everywhere.
 """
 
 import argparse
