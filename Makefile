@@ -36,8 +36,9 @@ types: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not server'
 
-bench: .venv/installed  ## speed, as ratios against bare libpq and isolationtester; writes bench.json
+bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.json; what schedulers find: docs/schedulers.md
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.schedulers
 
 clean:  ## remove what make made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json

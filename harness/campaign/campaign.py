@@ -29,6 +29,8 @@ class Options:
     seed: int = 0
     gates: Gates = Gates.USUAL
     faults: bool = False
+    overlaps: int = 1000  # runs without gates to confirm a finding that needed one
+    scheduler: str = "portfolio"  # one of campaign.search.SCHEDULERS
     workers: int | None = None  # None: one per CPU; 0: in this process
     orders_max: int = 4000
     layouts: tuple[str, ...] = ()
@@ -181,6 +183,7 @@ def jobs_of(
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
                     options.sessions, options.gates, options.orders_max, options.faults, deadline, options.plans,
+                    options.scheduler, options.seed, options.overlaps,
                 )  # fmt: skip
 
 

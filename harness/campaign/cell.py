@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from harness.campaign.search import PORTFOLIO, Search
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Failed, Outcome, change
@@ -12,11 +13,13 @@ from harness.model.schedule import Choice, Failing, Fault, Gates, Schedule
 from harness.model.verdict import CellResult, Coverage, Finding, Rate, Verdict, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
+from harness.runners.double_run import Heard, facts, parting
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
 from harness.runners.recorder import Recorder
-from harness.runners.reduction import Reduction
+from harness.runners.reduction import Reduction, TrackedPartialOrders
+from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.preemptions import Preemptions
-from harness.schedulers.protocol import Departure, Pruned
+from harness.schedulers.protocol import Departure, Pruned, Scheduler
 from harness.schedulers.replay import Replay
 from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
@@ -43,6 +46,8 @@ class Limits:
     faults: bool = False  # also let one client fail, at each of its commands
     overlaps_max: int = 1000  # runs without gates to confirm a finding that needed one
     deadline: float | None = None  # time.monotonic() at which the budget is spent
+    scheduler: str = PORTFOLIO  # one of SCHEDULERS
+    seed: int = 0  # of those that sample
 
 
 @dataclass
@@ -65,6 +70,9 @@ class _Tally:
     reduced: bool = False
     faults: int = 0  # ways in which one client failed, each in all orders with one preemption
     irreducible: set[str] = field(default_factory=set)  # why some contests were explored order by order
+    sampled: int = 0  # orders of contests that were not explored to their end...
+    sampled_of: float = 0.0  # ...and how many those contests have, about
+    repeated: int = 0  # schedules that were run twice
 
     def reduction(self, unknown: int) -> str:
         parts = ["table-level sleep sets" if self.reduced else "none"]
@@ -76,21 +84,12 @@ class _Tally:
         return "; ".join([*parts, *(f"not where {reason}" for reason in reasons)])
 
 
-@dataclass
-class _Search:
-    """One contest, explored in one way after the other."""
-
-    contest: Contest
-    common_key: bool
-    left: int  # trials
-    classes: int | None = None  # None: it is not known which orders are equivalent
-    pruned: int = 0
-    orders: set[tuple[int, ...]] = field(default_factory=set)
-    judged: set[tuple[int, frozenset[tuple[OpRef, OpRef]]]] = field(default_factory=set)
-
-
 class _Spent(Exception):
     """As many trials of a contest as are allowed were run."""
+
+
+class _Hopeless(Exception):
+    """The search would not come to its end with the trials that are left: they are worth more as samples."""
 
 
 class CellExplorer:
@@ -133,6 +132,9 @@ class CellExplorer:
             aged=tally.aged,
             contended=tally.met,
             faults=tally.faults,
+            sampled=tally.sampled,
+            sampled_of=tally.sampled_of,
+            repeated=tally.repeated,
         )
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
@@ -144,7 +146,7 @@ class CellExplorer:
         """
         try:
             return self._verdict(contests)
-        except (DoesNotRepeat, NotDeterministicAlone):
+        except (DoesNotRepeat, NotDeterministicAlone, Differs):
             self.tally = _Tally()
         both = (self.explorer, self.specification)
         try:
@@ -162,9 +164,11 @@ class CellExplorer:
             for contest in contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
-        except (DoesNotRepeat, NotDeterministicAlone) as why:
+        except (DoesNotRepeat, NotDeterministicAlone, Differs) as why:
             if not self.explorer.arena.truncates:
                 raise
+            if isinstance(why, Differs):  # what was found on the way is no more under control than this
+                return Verdict.UNKNOWN, str(why)
             undecided = str(why)
         except (Undecided, OutOfTime) as why:
             undecided = str(why)
@@ -289,19 +293,18 @@ class CellExplorer:
     # ---- interleaved ----------------------------------------------------------------------------------------------
 
     def _interleaved(self, contest: Contest, gated: bool) -> None:
-        """First to find, with few preemptions, so that the first failure is short; then to certify."""
-        explorer, tally = self.explorer, self.tally
+        explorer, tally, limits = self.explorer, self.tally, self.limits
         explorer.arena.gated = gated
         tally.contests += 1
-        search = _Search(contest, _common_key(contest, explorer), self.limits.orders_max)
-        few = Preemptions(bound=PREEMPTIONS)
+        search = Search(contest, _common_key(contest, explorer), limits.orders_max, limits.seed)
         try:
-            if not self._condemns(search, few) and few.cut_off:
-                self._certify(search)
-            if self.limits.faults:
+            self._explore(search)
+            if limits.faults:
                 self._failing(contest)
         except _Spent:
             tally.exhaustive = False
+            tally.sampled += len(search.orders)
+            tally.sampled_of += search.orders_about
         finally:
             tally.orders += len(search.orders)
             tally.classes += len(search.orders) if search.classes is None else search.classes
@@ -347,33 +350,107 @@ class CellExplorer:
             if kind is Kind.STATEMENT or failing is not Failing.CANCEL
         ]
 
-    def _certify(self, search: _Search) -> None:
-        """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent."""
-        explorer, contest = self.explorer, search.contest
-        reduction = Reduction(
-            explorer.texts, explorer.isolation, len(contest.sessions), shared_pool=explorer.shares_pool
-        )
+    def _explore(self, search: Search) -> None:
+        """Raises _Spent where orders are left that were not run and that no other is known to be equivalent to."""
+        match self.limits.scheduler:
+            case "portfolio":
+                # First to find, with few preemptions, so that the first failure is short; then to certify.
+                few = Preemptions(bound=PREEMPTIONS)
+                if not self._condemns(search, few) and few.cut_off:
+                    self._certify(search, samples=True)
+            case "exhaustive":
+                self._certify(search)
+            case "preemptions":
+                self._condemns(search, Preemptions())
+            case "nondeterminism":
+                self._run_twice(search)
+            case sampler:
+                self._sample(search, sampler)
+
+    def _certify(self, search: Search, *, samples: bool = False) -> None:
+        """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent.
+
+        `samples`: where that cannot be done with the trials that are left, spend the rest of them on samples.
+        """
+        reduction = self._reduction(search)
+        reserved = search.left // 2 if samples else 0
         try:
-            for scheduler, tracker in reduction.learning():
-                with suppress(Uncontrolled):  # every statement is a transaction of its own here: code may stumble
-                    explorer.run(contest, scheduler, tracker=tracker)
-            if not self._condemns(search, reduction):
+            self._learn(search, reduction)
+            if not self._condemns(search, reduction, reserved):
                 search.classes, search.pruned = reduction.classes, reduction.pruned
                 self.tally.reduced = True
         except Irreducible as why:
             self.tally.irreducible.add(str(why))
-            self._condemns(search, Preemptions())
+            try:
+                self._condemns(search, Preemptions(), reserved)
+            except _Hopeless:
+                self._sample(search, PORTFOLIO)
+        except _Hopeless:
+            self._sample(search, PORTFOLIO)
 
-    def _condemns(self, search: _Search, scheduler: Preemptions | Reduction) -> bool:
-        """Run what the scheduler proposes until it has no more (False), or a trial is a violation (True)."""
+    def _reduction(self, search: Search) -> Reduction:
+        explorer, sessions = self.explorer, len(search.contest.sessions)
+        return Reduction(explorer.texts, explorer.isolation, sessions, shared_pool=explorer.shares_pool)
+
+    def _learn(self, search: Search, reduction: Reduction) -> None:
+        for scheduler, tracker in reduction.learning():
+            with suppress(Uncontrolled):  # every statement is a transaction of its own here: code may stumble
+                self.explorer.run(search.contest, scheduler, tracker=tracker)
+
+    def _sample(self, search: Search, name: str) -> None:
+        if name == "pos":
+            explorer = self.explorer
+            try:
+                self._learn(search, self._reduction(search))
+                pos = TrackedPartialOrders(
+                    search.seed, search.left, explorer.texts, explorer.isolation, shared_pool=explorer.shares_pool
+                )
+                if self._condemns(search, pos) or search.complete:
+                    return
+            except Irreducible as why:
+                self.tally.irreducible.add(str(why))
+        if not self._condemns(search, search.sampler(name)) and not search.complete:
+            raise _Spent
+
+    def _run_twice(self, search: Search) -> None:
+        """Every schedule twice, judged as any other, but to the last of them, whatever was found."""
+        explorer, contest = self.explorer, search.contest
+        twice, heard = DoubleRun(Preemptions()), Heard()
+        while twice.new_trial():
+            self._takes_one(search)
+            before, heard = heard, Heard()
+            try:
+                trial = explorer.run(contest, twice, retryable=self.retryable, recorder=heard)
+                twice.compare(facts(trial, heard))
+            except (OrderLost, Differs) as why:
+                if twice.again:
+                    raise Differs(f"{why}{parting(before, heard)}; {contest}") from why
+                self.tally.not_explored += 1
+                continue
+            if twice.again:
+                self.tally.repeated += 1
+            else:
+                self._take(search, trial)
+
+    def _takes_one(self, search: Search) -> None:
+        if not search.left:
+            raise _Spent
+        if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
+            raise Undecided("the budget was spent before every contest was explored")
+        search.left -= 1
+
+    def _condemns(self, search: Search, scheduler: Scheduler, reserved: int = 0) -> bool:
+        """Run what the scheduler proposes until it has no more (False), or a trial is a violation (True).
+
+        Raises _Hopeless once no more than the reserved trials are left, and it is expected to take more than those.
+        """
         explorer, tally, contest = self.explorer, self.tally, search.contest
+        allowed = search.left
         while scheduler.new_trial():
-            if not search.left:
-                raise _Spent
-            if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
-                raise Undecided("the budget was spent before every contest was explored")
-            tracker = scheduler.tracker if isinstance(scheduler, Reduction) else None
-            search.left -= 1
+            if 0 < search.left <= reserved and _expected(scheduler) > allowed:
+                raise _Hopeless
+            self._takes_one(search)
+            tracker = scheduler.tracker if isinstance(scheduler, Reduction | TrackedPartialOrders) else None
             try:
                 trial = explorer.run(contest, scheduler, retryable=self.retryable, tracker=tracker)
             except Pruned:
@@ -383,18 +460,25 @@ class CellExplorer:
                 continue
             if tracker is not None and explorer.remembers:
                 raise Irreducible("the sessions share a process object")
-            search.orders.add(tuple(chosen for chosen, _, _ in trial.ended.choices))
-            tally.gates.update(trial.ended.gates)
-            tally.met = tally.met or trial.ended.waits > 0
-            if search.common_key and not tally.overlapped:
-                tally.overlapped = _overlapped(contest, trial.before)
-            key = (id(trial.seen), trial.before)
-            if trial.ended.hang is None and key in search.judged:
-                continue
-            search.judged.add(key)
-            if self._condemned(contest, trial):
+            if self._take(search, trial):
                 return True
+            if search.complete and not isinstance(scheduler, Reduction):
+                return False
         return False
+
+    def _take(self, search: Search, trial: Trial) -> bool:
+        """What a trial shows; whether it is a violation."""
+        tally, contest = self.tally, search.contest
+        search.note(trial.ended.choices)
+        tally.gates.update(trial.ended.gates)
+        tally.met = tally.met or trial.ended.waits > 0
+        if search.common_key and not tally.overlapped:
+            tally.overlapped = _overlapped(contest, trial.before)
+        key = (id(trial.seen), trial.before)
+        if trial.ended.hang is None and key in search.judged:
+            return False
+        search.judged.add(key)
+        return self._condemned(contest, trial)
 
     def _condemned(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> bool:
         violation = self.judge(contest, trial.seen.outcome, trial.before, trial, fault)
@@ -548,6 +632,11 @@ class CellExplorer:
                 arena.gated = gated
 
         return ungated
+
+
+def _expected(scheduler: Scheduler) -> float:
+    """How many trials it takes to its end, as far as is known; a sampler has none."""
+    return scheduler.expected if isinstance(scheduler, Reduction | Preemptions) else 0.0
 
 
 def choices_of(trial: Trial, recorder: Recorder) -> tuple[Choice, ...]:

@@ -43,6 +43,9 @@ class Job:
     faults: bool
     deadline: float | None  # time.time() at which the budget is spent
     plans: bool = False  # of what passes: how the server runs the statements that were seen
+    scheduler: str = "portfolio"
+    seed: int = 0
+    overlaps: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,14 @@ def _explore(
     left = None if job.deadline is None else job.deadline - time.time()
     if left is not None and left <= 0:
         return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
-    limits = Limits(job.orders_max, faults=job.faults, deadline=None if left is None else time.monotonic() + left)
+    limits = Limits(
+        orders_max=job.orders_max,
+        faults=job.faults,
+        deadline=None if left is None else time.monotonic() + left,
+        scheduler=job.scheduler,
+        seed=job.seed,
+        overlaps_max=job.overlaps,
+    )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:

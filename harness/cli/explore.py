@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harness.campaign import campaign
 from harness.campaign.campaign import Options, Progress, Report, Selection, select
+from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
 from harness.cli.options import (
     consoles,
     debug,
@@ -80,13 +81,28 @@ class Outputs:
     show_default=True,
     help="Of one contest at most, those with few preemptions first. Beyond it a cell is not exhaustive.",
 )
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is chosen at random.")
+@click.option(
+    "--scheduler",
+    type=click.Choice(SCHEDULERS),
+    default=PORTFOLIO,
+    show_default=True,
+    help="Who goes next; docs/schedulers.md says what each finds. nondeterminism runs every schedule twice.",
+)
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of schedulers that sample.")
 @click.option(
     "--gates",
     type=click.Choice([gates.name.lower() for gates in Gates]),
     default=Gates.USUAL.name.lower(),
     show_default=True,
     help="Where to switch sessions inside statements; all: also after they wrote.",
+)
+@click.option(
+    "--overlaps",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="Runs without gates, at most, to confirm a finding that needed one.",
 )
 @click.option("--faults", is_flag=True, help="Also let one client fail: cancelled, cut off, its answer lost.")
 @click.option("--no-gates", "gates", flag_value="none", help="Between statements only; the same as --gates none.")
@@ -133,9 +149,11 @@ def explore(
     sessions: int,
     budget: float | None,
     orders: int,
+    scheduler: str,
     seed: int,
     gates: str,
     faults: bool,
+    overlaps: int,
     workers: int | None,
     witnesses: Wanted,
     json_file: Path | None,
@@ -154,9 +172,11 @@ def explore(
         sessions=sessions,
         budget_s=budget,
         orders_max=orders,
+        scheduler=scheduler,
         seed=seed,
         gates=Gates[gates.upper()],
         faults=faults,
+        overlaps=overlaps,
         workers=workers,
         layouts=layouts,
         states=states,
@@ -203,7 +223,10 @@ def run(
         _certify(report, selections, outputs.certificate, out, whole=broken is None)
     if isinstance(broken, Exception):
         raise broken
-    return INTERRUPTED if broken else exit_code(report.cells)
+    if broken:
+        return INTERRUPTED
+    unknown = any(result.verdict is Verdict.UNKNOWN and not result.as_expected for result in report.cells)
+    return UNABLE if options.scheduler == NONDETERMINISM and unknown else exit_code(report.cells)
 
 
 def why(error: BaseException) -> str:

@@ -79,6 +79,7 @@ def _options(written: dict[str, Any], workers: int | None, budget_s: float | Non
         gates=Gates[written["gates"].upper()],
         faults=written["faults"],
         orders_max=written["orders_max"],
+        scheduler=written["scheduler"],
         seed=written["seed"],
         workers=workers,
         budget_s=budget_s,

@@ -111,6 +111,9 @@ class Coverage:
     skipped: int = 0  # contests of which no serial order writes: nothing can go wrong in them
     aged: int = 0  # serial orders run once more with generic plans
     plans: tuple[Plan, ...] = ()  # of the statements seen; only where they were asked for
+    sampled: int = 0  # of the orders, those of contests that were not explored to their end...
+    sampled_of: float = 0.0  # ...and how many those contests have, about
+    repeated: int = 0  # schedules that were run twice and did the same (the scheduler nondeterminism)
     reduction: str = "none"  # or "table-level sleep sets"; says why not where it was not possible
 
 

@@ -50,6 +50,7 @@ def certificate(report: Report, selections: Sequence[Selection]) -> str:
             "gates": options.gates.name.lower(),
             "faults": options.faults,
             "orders_max": options.orders_max,
+            "scheduler": options.scheduler,
             "seed": options.seed,
         },
         "summary": _summary(certified, report.servers, selections),

@@ -36,6 +36,7 @@ def coverage_lines(results: Sequence[CellResult], width: int | None = WIDTH) -> 
         lines.append(f"exhaustive: {_amount(whole)}")
     if rest:
         lines.append(f"sampled, not exhaustive: {_amount(rest)}")
+        lines += _sample(rest)
     if condemned:
         lines.append(f"unsafe, each contest explored until its first violation: {_amount(condemned)}")
     if undecided:
@@ -46,6 +47,9 @@ def coverage_lines(results: Sequence[CellResult], width: int | None = WIDTH) -> 
     dropped = sum(r.coverage.not_explored for r in results)
     if dropped:
         lines.append(f"not explored: {counted(dropped, 'order')} that could not be controlled")
+    repeated = sum(r.coverage.repeated for r in results)
+    if repeated:
+        lines.append(f"run twice, without a difference: {counted(repeated, 'schedule')}")
     lines += _scope([r.coverage for r in results if r.coverage.orders])
     if width is None:
         return lines
@@ -59,6 +63,21 @@ def _amount(coverages: Sequence[Coverage]) -> str:
     classes = f" in {sum(c.classes for c in coverages):,} classes," if reduced else ""
     where = f"{counted(contests, 'contest')} of {counted(len(coverages), 'cell')}"
     return f"{counted(orders, 'order')}{classes} in {where}"
+
+
+def _sample(coverages: Sequence[Coverage]) -> list[str]:
+    """`sampled: 60 of about 3.7 10^5 orders`; the rest of the orders are all there are of their contests."""
+    sampled, there_are = sum(c.sampled for c in coverages), sum(c.sampled_of for c in coverages)
+    if not sampled:
+        return []
+    rest = sum(c.orders for c in coverages) - sampled
+    return [f"sampled: {sampled:,} of about {about(there_are)} orders{f'; exhaustive: {rest:,}' if rest else ''}"]
+
+
+def about(number: float) -> str:
+    """Two digits are as much as is known: `37`, `1,700`, `3.7 10^5`"""
+    mantissa, _, exponent = f"{number:.1e}".partition("e")
+    return f"{float(f'{number:.1e}'):,.0f}" if number < 9_950 else f"{mantissa} 10^{int(exponent)}"
 
 
 def _scope(coverages: Sequence[Coverage]) -> list[str]:

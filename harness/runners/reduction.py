@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.model.cell import Isolation
+from harness.schedulers.pos import PartialOrders
 from harness.schedulers.sleep_sets import SleepSets
 from harness.sessions.footprints import Footprint, Texts, Tracker, dependent
 
@@ -44,6 +45,12 @@ class Reduction:
     def pruned(self) -> int:
         return self._pruned + self._sleep_sets.pruned
 
+    @property
+    def expected(self) -> float:
+        """How many trials it takes, those given up among them, as far as can be told from the part that is done."""
+        done, run = self._sleep_sets.progress, self.classes + self._sleep_sets.pruned
+        return self._pruned + (run / done if done else 0.0)
+
     def new_trial(self) -> bool:
         if self._texts.revision != self._revision:
             # What was said to be independent may not have been.
@@ -56,6 +63,14 @@ class Reduction:
 
     def finished(self, choices: Sequence[tuple[int, tuple[int, ...], str]]) -> None:
         self._sleep_sets.finished(choices)
+
+
+class TrackedPartialOrders(PartialOrders[Footprint]):
+    """Partial order sampling with what the tracker sees; Irreducible ends it as it ends the reduction."""
+
+    def __init__(self, seed: int, trials: int, texts: Texts, isolation: Isolation, *, shared_pool: bool) -> None:
+        super().__init__(seed, trials, dependent)
+        self.tracker = Tracker(texts, isolation, self.observe, shared_pool=shared_pool)
 
 
 class First:

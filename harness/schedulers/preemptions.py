@@ -19,6 +19,7 @@ class Preemptions:
         # (preemptions, tie-break, prefix of choices, options met along the prefix)
         self._queue: list[tuple[int, int, tuple[int, ...], tuple[tuple[int, ...], ...]]] = [(0, 0, (), ())]
         self._made = 1
+        self._run = 0
         self.cut_off = False  # whether the bound left schedules out
         self.preemptions = 0  # of the trial that runs
 
@@ -29,6 +30,11 @@ class Preemptions:
         self._depth = 0
         self._current: list[int | None] = []
         return True
+
+    @property
+    def expected(self) -> float:
+        """How many trials it takes at least: those that were run, and those that are known to be left."""
+        return self._run + len(self._queue)
 
     def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
         depth = self._depth
@@ -41,6 +47,7 @@ class Preemptions:
         return self._prefix[depth]
 
     def finished(self, choices: Sequence[tuple[int, tuple[int, ...], str]]) -> None:
+        self._run += 1
         chosen = tuple(choice for choice, _, _ in choices)
         met = tuple(options for _, options, _ in choices)
         for position in range(len(self._prefix), len(choices)):

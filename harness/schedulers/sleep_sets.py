@@ -87,6 +87,19 @@ class SleepSets(Generic[Touched]):
         touched, dependent = last.touched, self._dependent
         return {s: t for s, t in last.asleep.items() if s != last.chosen and not dependent(t, touched)}
 
+    @property
+    def progress(self) -> float:
+        """Which part of the tree is behind us, if all that can be chosen at a point has equally much below it.
+
+        After Kilby, Slaney, Thiebaux and Walsh, Estimating search tree size (AAAI 2006).
+        """
+        done, share = 0.0, 1.0
+        for point in self._path:
+            awake = sum(o in point.tried or o not in point.asleep for o in point.options)
+            done += share * len(point.tried) / awake
+            share /= awake
+        return done
+
     def observe(self, touched: Touched) -> None:
         """What the step that was chosen last has touched, with all that it set going."""
         if self._last is not None:
