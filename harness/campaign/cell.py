@@ -283,7 +283,7 @@ class CellExplorer:
         match self.limits.scheduler:
             case "portfolio":
                 # First to find, with few preemptions, so that the first failure is short; then to certify. Samples as
-                # soon as either will not end: of 57 contests of 3 sessions, 20 orders each condemned 54 without, and 57.
+                # soon as either will not end: with 20 orders each that found 57 of 57 races of 3 sessions, without 54.
                 few = Preemptions(bound=PREEMPTIONS)
                 try:
                     if not self._condemns(search, few, search.left // 2) and few.cut_off:
