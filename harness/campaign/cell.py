@@ -354,10 +354,14 @@ class CellExplorer:
         """Raises _Spent where orders are left that were not run and that no other is known to be equivalent to."""
         match self.limits.scheduler:
             case "portfolio":
-                # First to find, with few preemptions, so that the first failure is short; then to certify.
+                # First to find, with few preemptions, so that the first failure is short; then to certify. Samples as
+                # soon as either will not end: with 20 orders each that found 57 of 57 races of 3 sessions, without 54.
                 few = Preemptions(bound=PREEMPTIONS)
-                if not self._condemns(search, few) and few.cut_off:
-                    self._certify(search, samples=True)
+                try:
+                    if not self._condemns(search, few, search.left // 2) and few.cut_off:
+                        self._certify(search, search.left // 2)
+                except _Hopeless:
+                    self._sample(search, PORTFOLIO)
             case "exhaustive":
                 self._certify(search)
             case "preemptions":
@@ -367,13 +371,9 @@ class CellExplorer:
             case sampler:
                 self._sample(search, sampler)
 
-    def _certify(self, search: Search, *, samples: bool = False) -> None:
-        """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent.
-
-        `samples`: where that cannot be done with the trials that are left, spend the rest of them on samples.
-        """
+    def _certify(self, search: Search, reserved: int = 0) -> None:
+        """One order of each class of equivalent orders; all orders where it cannot be known which are equivalent."""
         reduction = self._reduction(search)
-        reserved = search.left // 2 if samples else 0
         try:
             self._learn(search, reduction)
             if not self._condemns(search, reduction, reserved):
@@ -381,12 +381,7 @@ class CellExplorer:
                 self.tally.reduced = True
         except Irreducible as why:
             self.tally.irreducible.add(str(why))
-            try:
-                self._condemns(search, Preemptions(), reserved)
-            except _Hopeless:
-                self._sample(search, PORTFOLIO)
-        except _Hopeless:
-            self._sample(search, PORTFOLIO)
+            self._condemns(search, Preemptions(), reserved)
 
     def _reduction(self, search: Search) -> Reduction:
         explorer, sessions = self.explorer, len(search.contest.sessions)

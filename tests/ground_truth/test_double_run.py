@@ -21,7 +21,7 @@ from tests.ground_truth.test_truth import ISOLATION
 from tests.ground_truth.twins import TWINS
 
 MakeArena = Callable[..., Arena]
-SCHEDULES = 4  # of each of 120 cells, for each number of sessions
+SCHEDULES = 8  # of each of 120 cells, for each number of sessions
 
 
 def as_written(arena: Arena, index: int, strategy: int, told: dict[int, object]) -> Operation:

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as generators
 
 from harness.schedulers.pct import Priorities, odds
+from harness.schedulers.portfolio import Turns
 from harness.schedulers.pos import PartialOrders
+from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Scheduler
 from harness.schedulers.random_walk import RandomWalk
 from harness.schedulers.replay import Replay
+from harness.schedulers.sleep_sets import SleepSets
 from harness.schedulers.uniform_walk import UniformWalk, linear_extensions
 from tests.schedulers.model import (
     Choices,
@@ -264,3 +267,35 @@ def test_more_steps_than_were_seen_are_no_mistake() -> None:
     scheduler = UniformWalk(0, 1, steps={0: 1, 1: 1})
     assert scheduler.new_trial()
     assert len(follow(Model([4, 4]), scheduler)) == 8
+
+
+# ---- in turn, and whether a search will come to its end -------------------------------------------------------------
+
+
+def test_schedulers_take_turns_and_who_has_no_trial_left_is_passed_over() -> None:
+    turns = Turns([Preemptions(0), RandomWalk(0, 4)])
+    found = explored([1, 1], turns)
+    serial, walked = explored([1, 1], Preemptions(0)), explored([1, 1], RandomWalk(0, 4))
+    assert found == [serial[0], walked[0], serial[1], walked[1], *walked[2:]]
+
+
+@given(few_sessions, generators.booleans())
+def test_a_search_that_was_run_to_its_end_expected_no_more_than_that(steps: list[int], locks: bool) -> None:
+    scheduler, bounds = Preemptions(), []
+    while scheduler.new_trial():
+        follow(Model(steps, locks), scheduler)
+        bounds.append(scheduler.expected)
+    assert bounds == sorted(bounds), "a lower bound of what is left to run never falls"
+    assert bounds[-1] == len(bounds)
+
+
+@pytest.mark.parametrize("steps", [[1, 1], [2, 2], [3, 3], [2, 2, 2]])
+def test_the_part_of_the_tree_that_is_done_grows_to_all_of_it(steps: list[int]) -> None:
+    scheduler = SleepSets[object](lambda a, b: True)
+    parts = []
+    while scheduler.new_trial():
+        parts.append(scheduler.progress)
+        follow(Model(steps), scheduler)
+    assert parts == sorted(set(parts)) and parts[0] == 0
+    # The last order shares its parent with nobody or with one: what is missing before it is its own share.
+    assert 1 - len(steps) ** -1 <= parts[-1] < 1
