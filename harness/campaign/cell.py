@@ -1,50 +1,33 @@
 """One cell to its verdict: every contest, alone first, then interleaved; every violation confirmed before it counts."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from harness.campaign.judge import DoesNotRepeat, Judge, Undecided
 from harness.campaign.search import PORTFOLIO, Search
-from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Failed, Outcome, change
-from harness.model.schedule import Choice, Failing, Fault, Gates, Schedule
-from harness.model.verdict import CellResult, Coverage, Finding, Rate, Verdict, Violation
-from harness.oracles import Evidence, OracleCrashed, judge
-from harness.oracles.allowed import outcomes as allowed_outcomes
+from harness.model.schedule import Failing, Fault
+from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
 from harness.runners.double_run import Heard, facts, parting
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
-from harness.runners.recorder import Recorder
 from harness.runners.reduction import Reduction, TrackedPartialOrders
 from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Departure, Pruned, Scheduler
-from harness.schedulers.replay import Replay
 from harness.sessions.footprints import Irreducible
 from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
 from harness.sessions.statement import Kind
 
-CONFIRMATIONS = 3
-OVERLAPS_ENOUGH = 10  # of one kind: its rate is known well enough
-PREEMPTIONS_WITHOUT_GATES = 2
-FAILS_WITH = frozenset({"57014", "57P01", "08006", "08003"})  # a client that fails; its caller may call again
-PREEMPTIONS = 1
-
-
-class Undecided(Exception):
-    """Why a cell gets no verdict."""
-
-
-class DoesNotRepeat(Undecided):
-    """Equal schedules came to different outcomes."""
+PREEMPTIONS = 1  # most races need no more; the others are met on the way to certainty
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     orders_max: int = 4000  # of one contest
     faults: bool = False  # also let one client fail, at each of its commands
-    overlaps_max: int = 1000  # runs without gates to confirm a finding that needed one
     deadline: float | None = None  # time.monotonic() at which the budget is spent
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
@@ -95,19 +78,10 @@ class _Hopeless(Exception):
 class CellExplorer:
     """Explores the contests of one cell with its strategy's explorer and the specification's."""
 
-    def __init__(
-        self,
-        cell: Cell,
-        explorer: Explorer,
-        specification: Explorer,
-        retryable: frozenset[str],
-        digest: str,
-        limits: Limits,
-        *,
-        gates: bool = True,
-    ) -> None:
-        self.cell, self.explorer, self.specification = cell, explorer, specification
-        self.retryable, self.digest, self.limits, self.gates = retryable, digest, limits, gates
+    def __init__(self, judge: Judge, limits: Limits, *, gates: bool = True) -> None:
+        self.judge, self.limits, self.gates = judge, limits, gates
+        self.cell, self.retryable = judge.cell, judge.retryable
+        self.explorer, self.specification = judge.explorer, judge.specification
         self.tally = _Tally()
 
     def result(self, contests: Iterable[Contest]) -> CellResult:
@@ -228,7 +202,7 @@ class CellExplorer:
                 came_to.add(outcome)
                 # Operations that do not commute do meet, whether or not anybody is ever seen to wait.
                 self.tally.met = self.tally.met or len(came_to) > 1
-                violation = self.judge(contest, outcome, _in_order(order), None)
+                violation = self.judge.violation(contest, outcome, _in_order(order), None)
                 aged = violation is None
                 if violation is None:
                     outcome, violation = self._aged(contest, order, outcome)
@@ -246,7 +220,7 @@ class CellExplorer:
         """Once more with prepared statements and generic plans: what passes ten times can fail from then on."""
         outcome = self.explorer.serial_aged(contest, order)
         self.tally.aged += 1
-        violation = None if outcome == fresh else self.judge(contest, outcome, _in_order(order), None)
+        violation = None if outcome == fresh else self.judge.violation(contest, outcome, _in_order(order), None)
         if violation is not None:
             explanation = violation.explanation + "; only once its plan is generic (aged)"
             violation = replace(violation, alone=True, explanation=explanation)
@@ -259,36 +233,7 @@ class CellExplorer:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
             return
-        recorder = self._confirmed_alone(contest, order, outcome, violation, aged)
-        choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
-        schedule = Schedule(self.cell, contest, choices, Gates.NONE, aged, self.digest, alone=True)
-        allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
-        self.tally.findings[violation.name] = Finding(
-            violation,
-            contest,
-            schedule,
-            recorder.trace,
-            outcome,
-            allowed,
-            replayed=CONFIRMATIONS,
-            replays=CONFIRMATIONS,
-        )
-
-    def _confirmed_alone(
-        self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, aged: bool
-    ) -> Recorder:
-        """The trace of the last of as many runs, each from truncated tables, as any other finding has to stand."""
-        self.explorer.aged = aged
-        try:
-            for _ in range(CONFIRMATIONS):
-                came_to, recorder = self.explorer.record_serial(contest, order)
-                if came_to != outcome:
-                    raise DoesNotRepeat(
-                        f"a violation ({violation.name}) does not repeat: the same order had another outcome"
-                    )
-        finally:
-            self.explorer.aged = False
-        return recorder
+        self.tally.findings[violation.name] = self.judge.finding_alone(contest, order, outcome, violation, aged=aged)
 
     # ---- interleaved ----------------------------------------------------------------------------------------------
 
@@ -476,7 +421,7 @@ class CellExplorer:
         return self._condemned(contest, trial)
 
     def _condemned(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> bool:
-        violation = self.judge(contest, trial.seen.outcome, trial.before, trial, fault)
+        violation = self.judge.violation(contest, trial.seen.outcome, trial.before, trial, fault)
         if violation is None:
             violation = self._cannot_be_retried(trial)
         if violation is None:
@@ -487,7 +432,7 @@ class CellExplorer:
             return True
         if fault is not None:
             violation = replace(violation, explanation=f"{violation.explanation}; {fault}")
-        self.tally.findings[violation.name] = self._confirmed(contest, trial, violation, fault)
+        self.tally.findings[violation.name] = self.judge.finding(contest, trial, violation, fault)
         return True
 
     def _cannot_be_retried(self, trial: Trial) -> Violation | None:
@@ -503,144 +448,10 @@ class CellExplorer:
             self.tally.retried = self.tally.met = True
         return None
 
-    def _confirmed(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
-        """The finding that the report is to show: one that needs no gate, if there is one."""
-        finding = self._replayed(contest, trial, violation, fault)
-        arena = self.explorer.arena
-        if not arena.gated or not trial.ended.gates:
-            return finding
-        arena.gated = False
-        try:
-            between = self._between_statements(contest, violation)
-            return between or replace(finding, ungated=self._overlaps(contest, violation))
-        finally:
-            arena.gated = True
-
-    def _between_statements(self, contest: Contest, violation: Violation) -> Finding | None:
-        """The same kind with few preemptions and no gates."""
-        few = Preemptions(bound=PREEMPTIONS_WITHOUT_GATES)
-        while few.new_trial():
-            try:
-                trial = self.explorer.run(contest, few)
-            except Uncontrolled:
-                continue
-            found = self.judge(contest, trial.seen.outcome, trial.before, trial)
-            if found is not None and found.name == violation.name:
-                return self._replayed(contest, trial, found)
-        return None
-
-    def _overlaps(self, contest: Contest, violation: Violation) -> Rate:
-        """How often sessions that run at once come to the same kind by luck, which nobody can call an artefact."""
-        judged: dict[int, bool] = {}
-        hits = tries = 0
-        with suppress(Uncontrolled, OutOfTime):
-            for seen in self.explorer.overlap(contest, self.limits.overlaps_max):
-                tries += 1
-                if id(seen) not in judged:
-                    found = self.judge(contest, seen.outcome, frozenset(), None)
-                    judged[id(seen)] = found is not None and found.name == violation.name
-                hits += judged[id(seen)]
-                if hits == OVERLAPS_ENOUGH:
-                    break
-        return Rate(hits, max(tries, 1))
-
-    def _replayed(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None = None) -> Finding:
-        """Replay it, each time from truncated tables: what does not repeat is a fault of ours, not a finding."""
-        explorer = self.explorer
-        for _ in range(CONFIRMATIONS):
-            recorder = Recorder()
-            try:
-                replay = Replay(trial.ended.choices)
-                again = explorer.run(contest, replay, recorder=recorder, truncate=True, fault=fault)
-            except Departure as departure:
-                raise DoesNotRepeat(f"a violation ({violation.name}) does not replay: {departure}") from departure
-            if again.seen.outcome != trial.seen.outcome:
-                raise DoesNotRepeat(
-                    f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
-                )
-        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial, fault)
-        allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
-        gates = explorer.arena.gates.gates if explorer.arena.gated else Gates.NONE
-        schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest, fault=fault)
-        return Finding(
-            violation, contest, schedule, recorder.trace, trial.seen.outcome, allowed, 1, CONFIRMATIONS, CONFIRMATIONS
-        )
-
-    # ---- judging --------------------------------------------------------------------------------------------------
-
-    def judge(
-        self,
-        contest: Contest,
-        outcome: Outcome,
-        before: frozenset[tuple[OpRef, OpRef]],
-        trial: Trial | None,
-        fault: Fault | None = None,
-    ) -> Violation | None:
-        verdict = judge(self._evidence(contest, outcome, before, trial, fault))
-        if isinstance(verdict, OracleCrashed):
-            if isinstance(verdict.exception, NotDeterministicAlone):  # of an order that the oracle asked for
-                raise verdict.exception
-            raise Undecided(f"the oracle {verdict.oracle} broke: {verdict.reason}") from verdict.exception
-        return verdict
-
-    def _evidence(
-        self,
-        contest: Contest,
-        outcome: Outcome,
-        before: frozenset[tuple[OpRef, OpRef]],
-        trial: Trial | None,
-        fault: Fault | None = None,
-    ) -> Evidence:
-        explorer, specification = self.explorer, self.specification
-        start = explorer.start_of(contest)
-
-        def specified(order: Order) -> Outcome:
-            return specification.serial(contest, order)
-
-        def live_rows(of: Outcome) -> tuple[object, ...]:
-            return (explorer.find(of) or specification.live(of)).live_rows
-
-        return Evidence(
-            contest=contest,
-            outcome=outcome,
-            before=before,
-            start=start.outcome.rows,
-            serial=self._plainly(lambda order: explorer.serial(contest, order)),
-            specification=specified,
-            retryable=self.retryable if fault is None else self.retryable | FAILS_WITH,
-            live=lambda of: (explorer.find(of) or specification.live(of)).live,
-            live_at_start=start.live,
-            live_rows=live_rows,  # type: ignore[arg-type]
-            hang=trial.ended.hang if trial else None,
-            invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
-        )
-
-    def _plainly(self, run: Callable[[Order], Outcome]) -> Callable[[Order], Outcome]:
-        """Serial orders asked for in the middle of a gated exploration are run without gates, as the others were."""
-
-        def ungated(order: Order) -> Outcome:
-            arena = self.explorer.arena
-            gated, arena.gated = arena.gated, False
-            try:
-                return run(order)
-            finally:
-                arena.gated = gated
-
-        return ungated
-
 
 def _expected(scheduler: Scheduler) -> float:
     """How many trials it takes to its end, as far as is known; a sampler has none."""
     return scheduler.expected if isinstance(scheduler, Reduction | Preemptions) else 0.0
-
-
-def choices_of(trial: Trial, recorder: Recorder) -> tuple[Choice, ...]:
-    """The choices of a recorded trial with the fingerprint of each step."""
-    prints = iter(recorder.fingerprints)
-    return tuple(
-        Choice(chosen, options, event, next(prints, "") if event == "run" else "")
-        for chosen, options, event in trial.ended.choices
-    )
 
 
 def _in_order(order: Order) -> frozenset[tuple[OpRef, OpRef]]:

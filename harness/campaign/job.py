@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from harness.campaign.cell import CellExplorer, Limits
+from harness.campaign.judge import Judge
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
 from harness.model.schedule import Gates
@@ -200,7 +201,6 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
-        overlaps_max=job.overlaps,
     )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:
@@ -220,8 +220,8 @@ def _explore(
     retryable = frozenset(strategy.retryable_at(cell.isolation))
     statements = explorer.observer = Statements() if job.plans else None
     try:
-        cell_explorer = CellExplorer(cell, explorer, specification, retryable, what, limits, gates=bool(job.gates))
-        result = cell_explorer.result(chosen)
+        judge = Judge(cell, explorer, specification, retryable, what, overlaps_max=job.overlaps)
+        result = CellExplorer(judge, limits, gates=bool(job.gates)).result(chosen)
         if statements is None or result.verdict not in (Verdict.SAFE, Verdict.RETRY):
             return result
         explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past

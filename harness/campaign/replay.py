@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.job import Arenas, current_cpu, explorers_for
+from harness.campaign.judge import Before, Judge
 from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
@@ -25,8 +25,6 @@ from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.control import ControlLost
 from harness.sessions.hub import OutOfTime, Uncontrolled, trial_seconds
 from harness.sessions.watch import watched
-
-Before = frozenset[tuple[OpRef, OpRef]]
 
 
 class ReplayError(ValueError):
@@ -73,7 +71,7 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
-            judge = CellExplorer(cell, explorer, specification, retryable, now, Limits())
+            judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
             return _replay(schedule, judge, times)
     except (ControlLost, psycopg.OperationalError) as lost:
@@ -90,7 +88,7 @@ def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[
     )
 
 
-def _replay(schedule: Schedule, judge: CellExplorer, times: int) -> Replayed:
+def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
     first: Outcome | None = None
     trace: Trace = ()
     violation: Violation | None = None
@@ -104,13 +102,13 @@ def _replay(schedule: Schedule, judge: CellExplorer, times: int) -> Replayed:
             continue
         if first is None:
             first, trace = outcome, recorder.trace
-            violation = judge.judge(schedule.contest, outcome, before, trial, schedule.fault)
+            violation = judge.violation(schedule.contest, outcome, before, trial, schedule.fault)
         if outcome == first:
             hits += 1
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
 
 
-def _once(schedule: Schedule, judge: CellExplorer) -> tuple[Outcome, Before, Recorder, Trial | None]:
+def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, Trial | None]:
     explorer, contest = judge.explorer, schedule.contest
     recorder = Recorder()
     if schedule.alone:

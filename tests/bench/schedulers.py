@@ -16,10 +16,12 @@ from time import perf_counter
 from harness.campaign.campaign import Options, select
 from harness.campaign.cell import CellExplorer, Limits, _Tally
 from harness.campaign.job import Arenas, explorers_for
+from harness.campaign.judge import Judge
 from harness.campaign.search import NONDETERMINISM, SCHEDULERS, Search
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Call, Contest
+from harness.model.schedule import Fault, Gates
 from harness.model.verdict import Finding, Violation
 from harness.runners.explorer import Explorer, Trial, queries_of
 from harness.runners.virtual import virtual
@@ -63,6 +65,11 @@ class _Found(Exception):
     """What was found would be confirmed now; that it stands is known."""
 
 
+class _Finds(Judge):
+    def finding(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
+        raise _Found
+
+
 class Counting(CellExplorer):
     """Counts the trials of a contest up to its first violation."""
 
@@ -71,9 +78,6 @@ class Counting(CellExplorer):
     def _takes_one(self, search: Search) -> None:
         super()._takes_one(search)
         self.trials += 1
-
-    def _confirmed(self, contest: Contest, trial: Trial, violation: Violation) -> Finding:
-        raise _Found
 
     def count(self, contest: Contest, gated: bool, scheduler: str, seed: int) -> int | None:
         """None: not found, and either all was run or as much as is allowed."""
@@ -119,7 +123,7 @@ def _rows(server: Server, cpu: int | None, stack: ExitStack) -> Iterator[Row]:
     stack.callback(arenas.close)
     for name in INCIDENTS:
         yield _incident(server, arenas, name)
-    steering = Steering(signals=server.wake_order == "signal")
+    steering = Steering(server.wake_order)
     database = stack.enter_context(own_database(server, label="needles"))
     arena = Arena(server, database, [needles.tables], queries=queries_of(needles)[0], cpu=cpu)
     stack.callback(arena.close)
@@ -128,7 +132,7 @@ def _rows(server: Server, cpu: int | None, stack: ExitStack) -> Iterator[Row]:
     cell = Cell("needles", "as_written", "none", "zero", Isolation.READ_COMMITTED, server.id)
     for needle in NEEDLES:
         contest = Contest("zero", tuple((Call(name, (("key", "x"),)),) for name in needle.operations), "same key")
-        judge = Counting(cell, explorer, explorer, frozenset(), "", Limits(), gates=False)
+        judge = Counting(_Finds(cell, explorer, explorer, frozenset(), ""), Limits(), gates=False)
         yield Row(needle.title, contest, judge, judge._alone([contest]))
 
 
@@ -137,8 +141,9 @@ def _incident(server: Server, arenas: Arenas, name: str) -> Row:
     ((selection, cell),) = [(s, cell) for s in select([name], Options(), [server.id]) for cell in s.cells]
     scenario = selection.scenario
     strategy = next(s for s in scenario.strategies if s.name == cell.strategy)
-    explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=True)
-    judge = Counting(cell, explorer, specification, frozenset(strategy.retryable_at(cell.isolation)), "", Limits())
+    explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=Gates.USUAL)
+    retryable = frozenset(strategy.retryable_at(cell.isolation))
+    judge = Counting(_Finds(cell, explorer, specification, retryable, ""), Limits())
     for contest in contests(scenario, strategy, cell.state):
         gated = judge._alone([contest])
         if contest not in judge._settled and judge.count(contest, gated, "exhaustive", 0):
