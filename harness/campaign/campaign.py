@@ -19,7 +19,7 @@ from harness.scenario.errors import ScenarioError, listed
 from harness.scenario.expectations import expected, is_as_expected, stale_rules
 from harness.scenario.language import Scenario
 from harness.servers.server import Server
-from harness.sessions.hub import trial_seconds
+from harness.sessions.steering import trial_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Departure, Pruned, Scheduler
 from harness.sessions.footprints import Irreducible
-from harness.sessions.hub import OrderLost, OutOfTime, Uncontrolled
 from harness.sessions.statement import Kind
+from harness.sessions.steering import OrderLost, OutOfTime, Uncontrolled
 
 PREEMPTIONS = 1  # most races need no more; the others are met on the way to certainty
 

@@ -27,7 +27,7 @@ from harness.servers.databases import own_database
 from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.arena import Arena, ResetFailed
 from harness.sessions.control import ControlLost, SqlRefused
-from harness.sessions.hub import Steering, trial_seconds
+from harness.sessions.steering import Steering, trial_seconds
 from harness.sessions.watch import watched
 
 

@@ -16,7 +16,7 @@ from harness.runners.recorder import Recorder
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
-from harness.sessions.hub import OutOfTime, Uncontrolled
+from harness.sessions.steering import OutOfTime, Uncontrolled
 
 CONFIRMATIONS = 3
 OVERLAPS_ENOUGH = 10  # of one kind: its rate is known well enough

@@ -23,7 +23,7 @@ from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.control import ControlLost
-from harness.sessions.hub import OutOfTime, Uncontrolled, trial_seconds
+from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
 from harness.sessions.watch import watched
 
 

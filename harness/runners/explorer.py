@@ -20,9 +20,10 @@ from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts
-from harness.sessions.hub import Ended, Hub, Observer, Steering, Tracker
+from harness.sessions.hub import Hub
 from harness.sessions.overlap import Overlap
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Ended, Observer, Steering, Tracker
 
 Body = Callable[..., Any]
 BodiesOf = Callable[[int], Sequence[Mapping[str, Body]]]

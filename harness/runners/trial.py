@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from harness.model.cell import Isolation
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading
-from harness.sessions.hub import Ended, Hub, Steering, Tracker
+from harness.sessions.hub import Hub
 from harness.sessions.session import Operation
+from harness.sessions.steering import Ended, Steering, Tracker
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,12 @@ Nothing here is decided by a sleep: a session counts as blocked only when the se
 that was sent after the last thing that happened (an error message reaches the client before its locks are released).
 """
 
-import math
 import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from select import select
-from typing import Any, Protocol
+from typing import Any
 
 import greenlet
 from psycopg import OperationalError, errors
@@ -19,94 +17,16 @@ from psycopg.pq import TransactionStatus
 
 from harness.model.schedule import Failing, Fault
 from harness.model.sqlstate import describe as describe_sqlstate
-from harness.scenario.errors import ScenarioError
-from harness.servers.server import WakeOrder
 from harness.sessions.control import Control
 from harness.sessions.session import Operation, Session, State, TrialAborted
 from harness.sessions.statement import Kind, Statement, cursor_of, parameters_of, with_parameters
+from harness.sessions.steering import Ended, Observer, OrderLost, OutOfTime, Scheduler, Steering, Tracker, Uncontrolled
+from harness.sessions.waits import Waits
 
 # How late an answer is before the server is asked whether it will come. Measured: 40 to 200 us make no difference.
 _LATE_S = 80e-6
 _READ = 1  # psycopg.waiting.Ready.R, as the generators of psycopg take it
 _SPIN_LIMIT = 4  # equal statements in a row, with nobody else stepping, before a session has to let others go
-
-
-class Scheduler(Protocol):
-    """Chooses who goes next. Knows sessions, not SQL."""
-
-    def choose(self, options: tuple[int, ...], current: int | None, event: str) -> int:
-        """One of `options` (never empty). `current` went last and still could, or is None."""
-        ...
-
-
-class Observer(Protocol):
-    """Is told what happened; recording a trace costs more than running the trial, so it is optional."""
-
-    def step_begins(self, session: int) -> None: ...
-    def sent(self, session: int, statement: Statement, result: str) -> None: ...
-    def waiting(self, session: int, statement: Statement, why: str) -> None: ...
-    def completed(self, session: int, statement: Statement, result: str) -> None: ...
-
-
-class Tracker(Protocol):
-    """Follows what each step touches: exploring without it costs nothing. harness.sessions.footprints has it."""
-
-    def trial_begins(self) -> None: ...
-    def step_begins(self, session: Session, sessions: list[Session], waiters: list[Session]) -> None: ...
-    def sends(self, session: Session) -> None: ...
-    def waits(self, session: Session) -> None: ...
-    def held(self, session: Session) -> None: ...
-    def done(self, session: Session) -> None: ...
-    def deadlock(self) -> None: ...
-    def spins(self) -> None: ...
-    def step_ends(self) -> None: ...
-
-
-class OutOfTime(BaseException):
-    """The trial's deadline passed, in the server or in the code under test."""
-
-
-class Uncontrolled(RuntimeError):
-    """The trial cannot be steered: the reason is the verdict's."""
-
-
-class OrderLost(Uncontrolled):
-    """Two sessions wait for the same thing, and nobody can say who wakes first on this server."""
-
-
-@dataclass
-class Ended:
-    """How a trial ended, apart from what the sessions were told."""
-
-    choices: list[tuple[int, tuple[int, ...], str]] = field(default_factory=list)
-    hang: str | None = None
-    waits: int = 0
-    gates: list[str] = field(default_factory=list)
-    spans: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # operation -> first and last step
-    aborted: bool = False
-    commands: dict[int, list[Kind]] = field(default_factory=dict)  # by session, of those that others can see
-    failed: tuple[int, int] | None = None  # session and position of the operation that the fault has met
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """What the hub may use on this server."""
-
-    wake_order: WakeOrder = "signal"  # how backends are stopped, so that who wakes first is ordered
-    deadline_s: float = field(default_factory=lambda: trial_seconds())
-    steps_max: int = 400
-
-
-def trial_seconds() -> float:
-    """How long one trial may take: 20 s, or what HARNESS_TRIAL_S says. Nearly all take milliseconds."""
-    told = os.environ.get("HARNESS_TRIAL_S", "20")
-    try:
-        seconds = float(told)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ScenarioError(f"HARNESS_TRIAL_S={told!r}: expected a number of seconds above 0, such as 20")
-    return seconds
 
 
 class Hub:
@@ -134,10 +54,7 @@ class Hub:
 
     def run(self, programs: Sequence[Sequence[Operation]], scheduler: Scheduler) -> Ended:
         """Run all programs to their end under the scheduler. Raises what the scheduler raises, after draining."""
-        me = greenlet.getcurrent()
-        self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
-        self._set_deadline()
-        self.scheduler = scheduler
+        self._begin(programs, scheduler)
         if self.tracker:
             self.tracker.trial_begins()
         for session in self.sessions:
@@ -154,7 +71,7 @@ class Hub:
                 self._step(self.sessions[chosen], len(choices) - 1)
                 current = chosen
             if any(session.state is not State.DONE for session in self.sessions):
-                self.ended.hang = self._why_stuck()
+                self.ended.hang = self.waits.why_stuck()
                 self._drain()
             for session in self.sessions:  # code may have swallowed it, and answered all the same
                 if session.out_of_time is not None:
@@ -164,8 +81,12 @@ class Hub:
             raise
         return self.ended
 
-    def _set_deadline(self) -> None:
+    def _begin(self, programs: Sequence[Sequence[Operation]], scheduler: Scheduler) -> None:
+        me = greenlet.getcurrent()
+        self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
+        self.waits = Waits(self.sessions, self.owners)
         self.deadline = time.monotonic() + self.steering.deadline_s
+        self.scheduler = scheduler
 
     def _runnable(self) -> tuple[int, ...]:
         sessions = self.sessions
@@ -189,7 +110,7 @@ class Hub:
     def _step(self, session: Session, number: int) -> None:
         if self.observer:
             self.observer.step_begins(session.index)
-        waiters = self._waiters_of(session)
+        waiters = self.waits.waiters_of(session)
         if self.tracker:
             self.tracker.step_begins(session, self.sessions, waiters)
         held_back = self._hold_back(waiters)
@@ -303,7 +224,7 @@ class Hub:
             self._hold(session)
         else:
             if self.observer:
-                self.observer.waiting(session.index, statement, f"waits for {self._names(session.blockers)}")
+                self.observer.waiting(session.index, statement, f"waits for {self.waits.names(session.blockers)}")
             session.state = State.BLOCKED
             session.waits_since = self.ended.waits
             self.ended.waits += 1
@@ -403,7 +324,7 @@ class Hub:
             for session in self.sessions:
                 if session.out_of_time is not None:  # it took all the time there was, and went on nevertheless
                     raise session.out_of_time
-            raise OutOfTime(f"no answer within {self.steering.deadline_s:g} s: {self._standing()}")
+            raise OutOfTime(f"no answer within {self.steering.deadline_s:g} s: {self.waits.standing()}")
 
     # ---- settling -------------------------------------------------------------------------------------------------
 
@@ -436,7 +357,7 @@ class Hub:
                     self._pump(by_fd[fd])
                 self._check_time()
                 continue
-            cycle = self._cycle(pending)
+            cycle = self.waits.cycle(pending)
             if cycle is None:
                 return
             self._break_deadlock(cycle)
@@ -468,32 +389,7 @@ class Hub:
             return
         self._finish(session, "done")
 
-    # ---- who waits for whom ---------------------------------------------------------------------------------------
-
-    def _edges(self, session: Session) -> set[int]:
-        if session.state is State.BLOCKED:
-            return {self.owners[pid].index for pid in session.blockers if pid in self.owners}
-        if session.state is State.POOLED:
-            return {holder.index for holder in session.pool.holders()}
-        return set()
-
-    def _waiters_of(self, session: Session) -> list[Session]:
-        """Sessions that wait for this one, directly or not; who waits longest first."""
-        for other in self.sessions:
-            if other.state is State.BLOCKED:
-                break
-        else:
-            return []
-        reached = {session.index}
-        grown = True
-        while grown:
-            grown = False
-            for other in self.sessions:
-                if other.state is State.BLOCKED and other.index not in reached and self._edges(other) & reached:
-                    reached.add(other.index)
-                    grown = True
-        found = [s for s in self.sessions if s.index in reached and s.state is State.BLOCKED and s is not session]
-        return sorted(found, key=lambda s: s.waits_since)
+    # ---- who wakes first ------------------------------------------------------------------------------------------
 
     def _hold_back(self, waiters: list[Session]) -> list[Session]:
         """Who wakes first is a race inside the server: stop them all before it begins."""
@@ -541,28 +437,6 @@ class Hub:
         else:
             self.control.signal(session.connection.pid, number)
 
-    def _cycle(self, pending: list[Session]) -> list[Session] | None:
-        """A cycle that the server can see: among backends, not merely among sessions."""
-        pids = {s.connection.pid: s for s in pending}
-        for start in pending:
-            path: list[Session] = []
-            seen: set[int] = set()
-
-            def visit(s: Session, start: Session = start, path: list[Session] = path, seen: set[int] = seen) -> bool:
-                path.append(s)
-                seen.add(s.connection.pid)
-                for pid in sorted(s.blockers):
-                    if pid == start.connection.pid:
-                        return True
-                    if pid in pids and pid not in seen and visit(pids[pid]):
-                        return True
-                path.pop()
-                return False
-
-            if visit(start):
-                return path
-        return None
-
     def _break_deadlock(self, cycle: list[Session]) -> None:
         """Choose the victim ourselves: the server's choice depends on whose deadlock_timeout ends first."""
         options = tuple(sorted(s.index for s in cycle))
@@ -571,9 +445,9 @@ class Hub:
         if self.tracker:
             self.tracker.deadlock()
         session = self.sessions[victim]
-        freed = [s for s in self._waiters_of(session) if not s.stopped]
+        freed = [s for s in self.waits.waiters_of(session) if not s.stopped]
         # A chain wakes one by one; several that wait for the victim itself would race.
-        held_back = self._hold_back(freed) if sum(victim in self._edges(s) for s in freed) > 1 else []
+        held_back = self._hold_back(freed) if sum(victim in self.waits.edges(s) for s in freed) > 1 else []
         self.control.cancel(session.connection.pid)
         while session.state is State.BLOCKED:
             select([session.connection.pgconn.socket], (), (), 1)
@@ -599,23 +473,6 @@ class Hub:
             session.failure = error
         session.blockers = frozenset()
         self._finish(session, "done")
-
-    def _names(self, pids: frozenset[int]) -> str:
-        names = sorted({f"s{self.owners[p].index + 1}" if p in self.owners else f"backend {p}" for p in pids})
-        return ", ".join(names) or "nobody"
-
-    def _standing(self) -> str:
-        return "; ".join(f"s{s.index + 1} {s.state.value}" for s in self.sessions)
-
-    def _why_stuck(self) -> str:
-        parts = []
-        for s in self.sessions:
-            if s.state is State.BLOCKED:
-                parts.append(f"s{s.index + 1} waits for a lock that {self._names(s.blockers)} holds")
-            elif s.state is State.POOLED:
-                holders = ", ".join(sorted({f"s{h.index + 1}" for h in s.pool.holders()}))
-                parts.append(f"s{s.index + 1} waits for a pool connection that {holders} holds")
-        return "; ".join(parts)
 
     # ---- gates ----------------------------------------------------------------------------------------------------
 

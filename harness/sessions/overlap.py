@@ -7,10 +7,9 @@ are truly in flight together. What comes of it is luck; it confirms with a rate 
 from collections.abc import Sequence
 from select import select
 
-import greenlet
-
-from harness.sessions.hub import Ended, Hub, Uncontrolled
+from harness.sessions.hub import Hub
 from harness.sessions.session import Operation, Session, State
+from harness.sessions.steering import Ended, Uncontrolled
 
 _READ = 1
 _SILENCE_S = 2e-3  # nobody answers: either all wait for each other, or the machine is slow; then the server is asked
@@ -21,10 +20,7 @@ class Overlap(Hub):
 
     def race(self, programs: Sequence[Sequence[Operation]], *, first: int = 0) -> Ended:
         """Run all programs to their end; the commands of session `first` are sent first. Raises as Hub.run does."""
-        me = greenlet.getcurrent()
-        self.sessions = [Session(index, program, me) for index, program in enumerate(programs)]
-        self._set_deadline()
-        self.scheduler = _AnyVictim()
+        self._begin(programs, _AnyVictim())
         order = self.sessions[first:] + self.sessions[:first]
         try:
             for session in order:
@@ -72,7 +68,7 @@ class Overlap(Hub):
         by_fd = {s.connection.pgconn.socket: s for s in self.sessions if s.state is State.BLOCKED}
         if not by_fd:
             if any(session.state is not State.DONE for session in self.sessions):
-                raise Uncontrolled(f"the sessions wait for each other: {self._standing()}")
+                raise Uncontrolled(f"the sessions wait for each other: {self.waits.standing()}")
             return
         readable = select(list(by_fd), (), (), _SILENCE_S)[0]
         for fd in readable:

@@ -11,8 +11,8 @@ from types import FrameType
 
 import greenlet
 
-from harness.sessions.hub import OutOfTime
 from harness.sessions.session import Session
+from harness.sessions.steering import OutOfTime
 
 STUCK = 124  # exit status of a process whose code under test would not be interrupted; timeout(1) uses it, too
 _TICK_S = 1.0

@@ -29,7 +29,7 @@ from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
-from harness.sessions.hub import Steering
+from harness.sessions.steering import Steering
 
 from .needles import needles
 from .workload import pin

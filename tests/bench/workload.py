@@ -23,8 +23,8 @@ from harness.schedulers.protocol import Pruned
 from harness.servers.databases import own_database
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
-from harness.sessions.hub import Steering
 from harness.sessions.statement import Statement
+from harness.sessions.steering import Steering
 
 TABLE = "CREATE TABLE bench (id serial PRIMARY KEY, k int NOT NULL, n int NOT NULL)"
 UNIQUE = "CREATE UNIQUE INDEX one_row_a_key ON bench (k)"

@@ -14,8 +14,8 @@ from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.uniform_walk import UniformWalk
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
-from harness.sessions.hub import Steering
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Steering
 from tests.ground_truth.strategies import FINAL, LAYOUTS, STARTS
 from tests.ground_truth.test_truth import ISOLATION
 from tests.ground_truth.twins import TWINS

@@ -17,8 +17,8 @@ from harness.runners.trial import run_trial
 from harness.schedulers.preemptions import Preemptions
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
-from harness.sessions.hub import Steering
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Steering
 from tests.ground_truth.strategies import FINAL, LAYOUTS, STARTS, STRATEGIES, begin
 from tests.ground_truth.twins import TWINS
 

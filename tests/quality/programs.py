@@ -16,8 +16,8 @@ from harness.schedulers.protocol import Pruned
 from harness.sessions.arena import Arena
 from harness.sessions.connection import GatedConnection
 from harness.sessions.footprints import Texts, dependent
-from harness.sessions.hub import Steering, Tracker
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Steering, Tracker
 
 LAYOUTS = {
     "plain": "CREATE TABLE a (k int, n int); CREATE TABLE b (k int, n int)",

@@ -15,7 +15,7 @@ from harness.scenario.strategy import Strategy
 from harness.schedulers.preemptions import Preemptions
 from harness.servers.server import Server
 from harness.sessions.control import SqlRefused
-from harness.sessions.hub import OrderLost
+from harness.sessions.steering import OrderLost
 
 pytestmark = pytest.mark.server
 

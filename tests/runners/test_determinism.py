@@ -10,7 +10,7 @@ from harness.schedulers.random_walk import RandomWalk
 from harness.schedulers.replay import Replay
 from harness.servers.server import Server
 from harness.sessions.arena import Arena
-from harness.sessions.hub import OrderLost, Steering
+from harness.sessions.steering import OrderLost, Steering
 from tests.sessions.trials import KEYED, ONE_ROW, UNIQUE, Program, Trial, follow, run, script, transaction, trials
 
 MakeArena = Callable[..., Arena]

@@ -17,7 +17,7 @@ from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.server import Server, ServerError
 from harness.sessions.arena import Arena
-from harness.sessions.hub import Steering
+from harness.sessions.steering import Steering
 from tests.sessions.trials import ONE_ROW, UNIQUE, Following, follow, run, transaction
 
 WITHIN_S = 60.0

@@ -8,8 +8,8 @@ import pytest
 from harness.schedulers.preemptions import Preemptions
 from harness.sessions.arena import Arena
 from harness.sessions.connection import GatedConnection
-from harness.sessions.hub import Uncontrolled
 from harness.sessions.session import TrialAborted
+from harness.sessions.steering import Uncontrolled
 from tests.sessions.trials import UNIQUE, Choices, Program, alone, run, script, transaction
 
 MakeArena = Callable[..., Arena]

@@ -12,8 +12,9 @@ from harness.servers.server import Server
 from harness.sessions.arena import Arena
 from harness.sessions.connection import GatedConnection
 from harness.sessions.control import ControlLost
-from harness.sessions.hub import Ended, Hub, OutOfTime, Steering, Uncontrolled
+from harness.sessions.hub import Hub
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Ended, OutOfTime, Steering, Uncontrolled
 from tests.sessions.trials import (
     KEYED,
     ONE_ROW,

@@ -17,8 +17,8 @@ from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena
 from harness.sessions.connection import GatedConnection
-from harness.sessions.hub import Ended, Steering
 from harness.sessions.session import Operation, Session
+from harness.sessions.steering import Ended, Steering
 
 Program = Callable[[GatedConnection], object]
 Choices = Sequence[tuple[int, tuple[int, ...], str]]
