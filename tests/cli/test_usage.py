@@ -120,7 +120,8 @@ def test_help_and_version_are_0() -> None:
     assert run("--version").exit_code == 0
     assert run("--version").output.startswith("harness ")
     for words in (["--help"], ["explore", "-h"], ["list", "--help"], ["replay", "--help"]):
-        assert run(*words).exit_code == 0
+        made = run(*words)
+        assert made.exit_code == 0, made.output + made.stderr
     assert "Exit codes" in run("--help").output
 
 
