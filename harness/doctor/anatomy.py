@@ -8,6 +8,7 @@ that of PostgreSQL's INSERT and MERGE reference pages; the lexical rules are cha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from harness.doctor.lexer import Token, Unreadable, closing, tokens_of
@@ -66,6 +67,7 @@ class Shape:
     inserts: bool  # a MERGE that has WHEN NOT MATCHED ... INSERT; every INSERT
 
 
+@lru_cache(4096)  # rules and repairs look again, and again
 def shapes(sql: str) -> tuple[Shape, ...]:
     """Every INSERT INTO and MERGE INTO of a statement, in order. Raises Unreadable."""
     tokens = [token for token in tokens_of(sql) if token.kind != "space"]

@@ -204,18 +204,19 @@ def read(connection: psycopg.Connection[Any], names: Sequence[Name]) -> Catalogu
     Raises psycopg.Error, as for a schema that the role may not look into.
     """
     distinct = list(dict.fromkeys(names))
-    paths = connection.execute("SELECT current_schemas(false)::text[]").fetchone()
     resolved = connection.execute(
-        "SELECT n, to_regclass(spelling)::oid::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS asked(spelling, n)",
+        "SELECT current_schemas(false)::text[], array(SELECT to_regclass(name)::oid::bigint FROM unnest(%s::text[]) "
+        "WITH ORDINALITY AS asked(name, n) ORDER BY n)",
         ([".".join(quoted(part) for part in name if part is not None) for name in distinct],),
-    ).fetchall()
+    ).fetchone()
     rows = connection.execute(_TABLES.encode(), ([name for _, name in distinct],)).fetchall()
-    assert paths is not None
+    assert resolved is not None
+    path, oids = resolved
     return Catalogue(
         version_num=connection.info.server_version,
         tables={row[0]["oid"]: _table(row[0]) for row in rows},
-        resolved={distinct[n - 1]: oid for n, oid in resolved if oid is not None},
-        search_path=tuple(paths[0]),
+        resolved={name: oid for name, oid in zip(distinct, oids, strict=True) if oid is not None},
+        search_path=tuple(path),
     )
 
 

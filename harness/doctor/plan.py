@@ -60,11 +60,10 @@ class Question:
 
 def begin(connection: psycopg.Connection[Any], *, read_only: bool, search_path: str | None = None) -> None:
     """To be ended by a ROLLBACK. The connection must be in autocommit mode."""
-    connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
-    connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    if read_only:  # somebody else's database: rather no answer than a queue behind our question
-        connection.execute("SET LOCAL lock_timeout = '2s'")
-        connection.execute("SET LOCAL statement_timeout = '30s'")
+    # Somebody else's database: rather no answer than a queue behind our question.
+    patience = "; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '30s'" if read_only else ""
+    access = "READ ONLY" if read_only else "READ WRITE"
+    connection.execute(f"BEGIN {access}; SET LOCAL plan_cache_mode = force_generic_plan{patience}".encode())
     if search_path is not None:
         connection.execute("SELECT set_config('search_path', %s, true)", (search_path,))
     connection.execute("SAVEPOINT harness_doctor")
