@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from harness.doctor.lexer import normal, quoted
+from harness.scenario.lexer import normal, quoted, unwrapped
 
 Name = tuple[str | None, str]
 """A table as a statement names it: schema or None, name."""
@@ -53,7 +53,7 @@ class Index:
     @property
     def shown(self) -> str:
         """The key as a person reads it: `(student_id, course_id) WHERE is_active`."""
-        return self.target if self.predicate is None else f"{self.target} WHERE {bare(self.predicate)}"
+        return self.target if self.predicate is None else f"{self.target} WHERE {unwrapped(self.predicate)}"
 
     @property
     def target(self) -> str:
@@ -171,23 +171,6 @@ class Catalogue:
         return tuple(
             other for other in self.tables.values() if other.name == table.name and other.schema != table.schema
         )
-
-
-def bare(expression: str) -> str:
-    """Without the parentheses that pg_get_expr puts around a whole predicate."""
-    text = expression.strip()
-    while text.startswith("(") and text.endswith(")") and _closes_at_the_end(text):
-        text = text[1:-1].strip()
-    return text
-
-
-def _closes_at_the_end(text: str) -> bool:
-    depth = 0
-    for at, character in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            return at == len(text) - 1
-    return False
 
 
 def spelled(key: Key) -> str:

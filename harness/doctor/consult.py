@@ -14,10 +14,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.doctor import plan, scratch, sources
-from harness.doctor.anatomy import shapes
+from harness.doctor.anatomy import Unreadable, shapes
 from harness.doctor.catalogue import Name
 from harness.doctor.examine import Examined, examine, upserts
-from harness.doctor.lexer import Unreadable
 from harness.doctor.repairs import with_repairs, without_repairs
 from harness.doctor.sources import SourceError
 from harness.doctor.statement import Statement

@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 
 from harness.doctor import catalogue as catalogues
-from harness.doctor.anatomy import Shape, shapes
+from harness.doctor.anatomy import Shape, Unreadable, shapes
 from harness.doctor.catalogue import Catalogue
-from harness.doctor.lexer import Unreadable, parameters_in, quoted
 from harness.doctor.plan import Plan, Question, Refusal, plans
 from harness.doctor.rules import arbiter, conflict, failing, hints, merge, security
 from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, Severity, parameters_of
 from harness.doctor.statement import Statement
+from harness.scenario.lexer import numbers_in, quoted
 
 REGISTERED = (arbiter, failing, conflict, hints, merge, security)  # importing them fills RULES
 MISSING = ("42P01", "3F000")
@@ -173,7 +173,7 @@ def _probe(statement: Statement, shape: Shape) -> str | None:
     if shape.conflict is None:
         return None
     target = statement.sql[slice(*shape.conflict.target)]
-    numbers = sorted(set(parameters_in(target)))
+    numbers = sorted(numbers_in(target))
     target = re.sub(r"\$(\d+)", lambda old: f"${numbers.index(int(old[1])) + 1}", target) if numbers else target
     column = next((quoted(one.column) for one in shape.conflict.assignments), None)
     action = "NOTHING" if column is None else f"UPDATE SET {column} = EXCLUDED.{column}"

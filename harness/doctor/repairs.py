@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 
 from harness.doctor import plan
+from harness.doctor.anatomy import Unreadable
 from harness.doctor.examine import Diagnosis, Examined, Repair, examine
-from harness.doctor.lexer import Unreadable
 from harness.doctor.rules.rule import Proposal, edited_text, parameters_of, severity_of
 from harness.doctor.statement import Statement
 

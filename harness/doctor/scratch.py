@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from harness.doctor.catalogue import Catalogue, Column, Name, Table, read
-from harness.doctor.lexer import quoted
+from harness.scenario.lexer import quoted
 from harness.servers.server import one_line
 
 # In dependency order. Nothing that belongs to an extension: CREATE EXTENSION makes it.

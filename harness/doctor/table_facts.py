@@ -11,6 +11,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from harness.doctor.parts import TranslationError
+from harness.scenario.lexer import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +228,6 @@ def _short(kind: str) -> str:
     for long, short in _SHORT.items():
         kind = re.sub(rf"^{long}\b", short, kind)
     return kind
-
-
-def quoted(name: str) -> str:
-    """As quote_ident would where it matters here: what is not plain lower case."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 _COLUMNS = """

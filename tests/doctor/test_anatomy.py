@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.doctor.anatomy import shapes
-from harness.doctor.lexer import Unreadable, normal, parameters_in, quoted
+from harness.doctor.anatomy import Unreadable, shapes
 from harness.doctor.rules.rule import OLD, Edit, edited_text
+from harness.scenario.lexer import normal, numbers_in, quoted
 
 UPSERT = """INSERT INTO app.users AS u (id, "E-Mail") VALUES ($1, lower($2)), (%s, :name) -- ON CONFLICT (nothing)
 ON CONFLICT (lower("E-Mail") COLLATE "C" text_pattern_ops, id) WHERE deleted_at IS NULL AND kind IN ('a)', $$do$$)
@@ -125,4 +125,4 @@ def test_names_are_quoted_where_they_must_be() -> None:
 
 
 def test_parameters_in_strings_are_none() -> None:
-    assert parameters_in("a = $2 AND b = '$1' AND c = $$ $3 $$ AND d = $12") == (2, 12)
+    assert numbers_in("a = $2 AND b = '$1' AND c = $$ $3 $$ AND d = $12") == (2, 12)

@@ -11,7 +11,6 @@ import pytest
 
 from harness.doctor.sources import SourceError, SourceWarning, from_server, statements
 from harness.doctor.sources.languages import PYTHON, parser_of
-from harness.doctor.sources.placeholders import offset_in_text, place_of
 from harness.doctor.statement import Statement
 from harness.servers import embedded
 from harness.servers.choose import running
@@ -240,25 +239,6 @@ def test_placeholders_are_found_where_they_are_and_nowhere_else(text: str, sql: 
     whole = f"INSERT INTO t {text}"
     (one,) = statements([], [whole], None)
     assert one.sql == f"INSERT INTO t {sql}"
-
-
-@pytest.mark.parametrize(
-    "text", ["VALUES (:first, %% 'x', :first, MARK)", "VALUES (?, ? , MARK)", "VALUES (%s, '%%', MARK)"]
-)
-def test_a_position_in_the_servers_statement_leads_back_to_the_text(text: str) -> None:
-    (one,) = statements([], [f"INSERT INTO t {text}"], None)
-    assert one.text[offset_in_text(one.text, one.sql, one.sql.index("MARK")) :].startswith("MARK")
-    assert offset_in_text(one.text, one.sql, one.sql.index("$1")) == one.text.index(text[8:].split(",")[0].strip())
-
-
-def test_a_position_leads_to_its_place_in_the_file(found: Found) -> None:
-    content = "SELECT 1;\n  INSERT INTO t\n  VALUES (:first,\n          MARK);\n"
-    (one,) = found(content)
-    line, column = place_of(one, one.sql.index("MARK"))
-    assert content.splitlines()[line - 1][column - 1 :].startswith("MARK")
-    assert place_of(one, 0) == (one.line, one.column)
-    (one,) = found('q = """INSERT INTO t VALUES (%(a)s,\n  %(b)s, MARK)"""', ".py")
-    assert place_of(one, one.sql.index("MARK")) == (2, 10)
 
 
 # ---- functions of the server -----------------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from harness.doctor.anatomy import Assignment
-from harness.doctor.catalogue import Column, Index, bare
-from harness.doctor.lexer import normal, quoted, tokens_of
+from harness.doctor.catalogue import Column, Index
 from harness.doctor.rules.rule import (
     Case,
     Edit,
@@ -19,6 +18,7 @@ from harness.doctor.rules.rule import (
     unique_index,
     whole,
 )
+from harness.scenario.lexer import CONSTANTS, normal, quoted, significant, unwrapped
 
 _OWNERS = re.compile(
     r"(owner|user|tenant|org|organi[sz]ation|customer|workspace|team|company|author)(_id|_uuid|_user_id)?|created_by"
@@ -82,7 +82,7 @@ def nulls_never_conflict(case: Case) -> Iterator[Found]:
             )
         ]
         if case.catalogue.major >= 15:
-            keys, where = index.target, index.predicate and bare(index.predicate)
+            keys, where = index.target, index.predicate and unwrapped(index.predicate)
             made = unique_index(case, keys, where=where, more=" NULLS NOT DISTINCT")
             proposals.append(Proposal(ddl=made, comment=duplicates(case, keys, where)))
         yield Found(
@@ -320,13 +320,13 @@ def _may_be_null(case: Case, index: Index, name: str) -> bool:
 
 
 def _not_null(value: str, column: Column) -> bool:
-    tokens = [token for token in tokens_of(value) if token.kind != "space"]
-    if len(tokens) == 1 and tokens[0].keyword == "DEFAULT":
+    tokens = significant(value)
+    if len(tokens) == 1 and tokens[0].word == "default":
         return column.default is not None
     first = tokens[0] if tokens else None
     return (
         first is not None
-        and (first.kind in ("string", "number") or first.keyword in ("TRUE", "FALSE"))
+        and (first.kind in CONSTANTS or first.word in ("true", "false"))
         and (len(tokens) == 1 or tokens[1].text == "::")
     )
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from harness.doctor.catalogue import Index
-from harness.doctor.lexer import normal, quoted, tokens_of
 from harness.doctor.rules.rule import OLD, Case, Edit, Found, Proposal, listed, place, rule, whole
+from harness.scenario.lexer import CONSTANTS, normal, quoted, significant
 
 
 @rule("D109", "ON CONSTRAINT names no constraint of the table", kind="refused", sqlstate="42704")
@@ -179,18 +179,12 @@ def surely_equal(one: str, other: str, index: Index) -> bool:
     """Whether both are the same constant. NULLs are equal only to an index without distinct NULLs; a parameter may be
     NULL.
     """
-    tokens = [token for token in tokens_of(one) if token.kind != "space"]
+    tokens = significant(one)
     constant = all(
-        token.kind in ("string", "number") or token.keyword in ("TRUE", "FALSE", "NULL") or token.text == "-"
-        for token in tokens
+        token.kind in CONSTANTS or token.word in ("true", "false", "null") or token.text == "-" for token in tokens
     )
-    null = tokens[0].keyword == "NULL" if tokens else True
-    return (
-        constant
-        and not (null and index.nulls_distinct)
-        and [t.text.upper() if t.kind == "word" else t.text for t in tokens]
-        == [t.text.upper() if t.kind == "word" else t.text for t in tokens_of(other) if t.kind != "space"]
-    )
+    null = tokens[0].word == "null" if tokens else True
+    return constant and not (null and index.nulls_distinct) and normal(one) == normal(other)
 
 
 def distinct(case: Case, columns: tuple[str, ...]) -> Edit:
@@ -208,5 +202,5 @@ def _type(case: Case, name: str) -> str:
 
 
 def _rule_name(definition: str) -> str:
-    words = [token.name for token in tokens_of(definition) if token.name is not None]
+    words = [token.name for token in significant(definition) if token.name]
     return next((words[at + 1] or "" for at, word in enumerate(words[:-1]) if word == "rule"), normal(definition))

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from harness.doctor.lexer import quoted, tokens_of
 from harness.doctor.rules.conflict import made_anew
 from harness.doctor.rules.failing import distinct, given, surely_equal
 from harness.doctor.rules.rule import Case, Edit, Found, Proposal, listed, place, rule, whole
+from harness.scenario.lexer import quoted, significant
 
 INT4_MAX = 2**31 - 1
 YEAR_S = 365.25 * 24 * 3600
@@ -79,7 +79,7 @@ def maybe_twice(case: Case) -> Iterator[Found]:
     if case.shape.rows is not None:
         several = len(case.shape.rows) > 1 and not _all_differ(case)
     else:
-        several = case.shape.query is not None and any(token.keyword == "FROM" for token in tokens_of(_query(case)))
+        several = case.shape.query is not None and any(token.word == "from" for token in significant(_query(case)))
     if several and not made_anew(case, index):
         edits = (distinct(case, index.columns),) if index.columns is not None and given(case, index) else ()
         yield Found(

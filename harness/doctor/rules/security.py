@@ -6,8 +6,8 @@ Which policies apply is in the table "Policies Applied by Command Type" of the C
 from collections.abc import Iterator
 
 from harness.doctor.catalogue import Policy
-from harness.doctor.lexer import quoted
 from harness.doctor.rules.rule import Case, Edit, Found, Proposal, listed, place, rule
+from harness.scenario.lexer import quoted
 
 
 @rule("D117", "row-level security without a policy for SELECT", sqlstate="42501")
