@@ -1,7 +1,7 @@
 """Sources: what cannot be read is an error, what cannot be understood a warning, and comments can silence both."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,6 @@ import pytest
 from harness.doctor.sources import SourceError, SourceWarning, from_server, statements
 from harness.doctor.sources.languages import PYTHON, parser_of
 from harness.doctor.statement import Statement
-from harness.servers import embedded
-from harness.servers.choose import running
-from harness.servers.databases import own_database
 from harness.servers.server import Server
 
 Found = Callable[..., list[Statement]]
@@ -296,21 +293,6 @@ def test_the_server_parses_what_functions_and_programs_say(server: Server, datab
 
 
 # ---- pg_stat_statements ----------------------------------------------------------------------------------------------
-
-BINARIES = Path("/usr/lib/postgresql/15/bin")
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[psycopg.Connection[Any]]:
-    if not (BINARIES.parent / "lib" / "pg_stat_statements.so").exists():
-        pytest.skip(f"no pg_stat_statements beside {BINARIES}")
-    monkeypatch.setitem(embedded.SETTINGS, "shared_preload_libraries", "pg_stat_statements")
-    with (
-        running(f"path:{BINARIES}") as ours,
-        own_database(ours) as name,
-        psycopg.connect(ours.dsn(name), autocommit=True) as connection,
-    ):
-        yield connection
 
 
 def test_statements_come_from_the_statistics_of_the_server(counting: psycopg.Connection[Any]) -> None:
