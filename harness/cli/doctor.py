@@ -5,7 +5,7 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -181,27 +181,31 @@ def code_of(found: Consultation, severity: str) -> int:
 @click.argument("codes", metavar="[CODE]...", nargs=-1)
 @debug
 def explain(codes: tuple[str, ...]) -> int:
-    """Explain the doctor's diagnoses, such as D103; without a code, list them all."""
-    if not codes:
-        for rule in sorted(RULES.values(), key=lambda rule: rule.code):
-            click.echo(f"{rule.code}  {rule.severity:<8} {rule.title}")
-        return 0
-    for number, code in enumerate(codes):
-        click.echo(("\n" if number else "") + "\n".join(_explained(_known(code))))
+    """Explain the doctor's diagnoses, such as D103. Without a code all are listed, for an SQLSTATE its own."""
+    texts = ["\n".join(_explained(code.upper())) for code in codes] or ["\n".join(_listed(RULES.values()))]
+    click.echo("\n\n".join(texts))
     return 0
 
 
+def _listed(rules: Iterable[Rule]) -> Iterator[str]:
+    for rule in sorted(rules, key=lambda rule: rule.code):
+        yield f"{rule.code}  {rule.severity:<8} {rule.title}"
+
+
 def _known(code: str) -> Rule:
-    rule = RULES.get(code.upper())
+    rule = RULES.get(code)
     if rule is None:
         known: Sequence[str] = sorted(RULES)
-        close = difflib.get_close_matches(code.upper(), known, n=1)
+        close = difflib.get_close_matches(code, known, n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
         raise click.UsageError(f"{code}: no such diagnosis{guess}; 'harness explain' lists them")
     return rule
 
 
-def _explained(rule: Rule) -> Sequence[str]:
+def _explained(code: str) -> Sequence[str]:
+    if possible := [rule for rule in RULES.values() if rule.sqlstate == code]:
+        return [f"{code} is one of these; 'harness doctor' says which:", *_listed(possible)]
+    rule = _known(code)
     sqlstate = f", {rule.sqlstate}" if rule.sqlstate else ""
     paragraphs = re.split(r"\n\s*\n", rule.text)
     return [

@@ -136,9 +136,9 @@ def _tried_on_copy(
     tried = list(found)
     try:
         with choose.running(_nearest(live.info.server_version)) as server, _own(server) as connection:
-            failed = scratch.copy(live, connection, _names(concerned))
-            # $user is another one here
+            # First, since definitions name what it leads to without a schema. $user is another one here.
             _set(connection, wanted.search_path or (path or ("",))[0])
+            failed = scratch.copy(live, connection, _names(concerned))
             if wanted.repairs:
                 tried = with_repairs(connection, found)
             if wanted.then is not None:

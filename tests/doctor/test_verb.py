@@ -12,7 +12,7 @@ from harness.servers.server import Server
 from tests.doctor.conftest import address_of
 
 TABLE = """
-CREATE TABLE codes (code text NOT NULL, used_by text);
+CREATE TABLE codes (id serial PRIMARY KEY, code text NOT NULL, used_by text);
 CREATE UNIQUE INDEX one_unused ON codes (code) WHERE used_by IS NOT NULL;
 """
 BROKEN = "INSERT INTO codes (code, used_by) VALUES ($1, $2) ON CONFLICT (code) DO NOTHING"
@@ -50,7 +50,7 @@ def live(server: Server, database: str) -> str:
 @pytest.mark.server
 def test_a_scenario_is_written_of_the_first_statement_that_can_be_one(schema: Path, tmp_path: Path) -> None:
     path = tmp_path / "codes.py"
-    rows = "INSERT INTO codes SELECT * FROM codes ON CONFLICT DO NOTHING"
+    rows = "INSERT INTO codes (code) SELECT code FROM codes ON CONFLICT DO NOTHING"
     result = run("doctor", "-e", rows, "-e", SOUND, "--schema", schema, "--scenario", path)
     assert result.exit_code == 0, result.output
     assert result.stderr == f"written: {path}; what comes of it: harness explore {path}\n"
@@ -100,11 +100,11 @@ def test_the_statistics_of_a_server_are_examined(
     counting: psycopg.Connection[Any], counting_server: Server, tmp_path: Path
 ) -> None:
     counting.execute(f"CREATE EXTENSION pg_stat_statements; {TABLE}".encode())
-    counting.execute("INSERT INTO codes VALUES (%s, 'me') ON CONFLICT DO NOTHING", ["a"])
+    counting.execute("INSERT INTO codes (code, used_by) VALUES (%s, 'me') ON CONFLICT DO NOTHING", ["a"])
     with pytest.raises(psycopg.errors.InvalidColumnReference):  # what fails when it is planned is not counted
-        counting.execute("INSERT INTO codes VALUES (%s, 'me') ON CONFLICT (code) DO NOTHING", ["a"])
+        counting.execute("INSERT INTO codes (code, used_by) VALUES (%s, 'me') ON CONFLICT (code) DO NOTHING", ["a"])
     counting.execute("CREATE UNIQUE INDEX for_now ON codes (code)")
-    counting.execute("INSERT INTO codes VALUES (%s, 'me') ON CONFLICT (code) DO NOTHING", ["b"])
+    counting.execute("INSERT INTO codes (code, used_by) VALUES (%s, 'me') ON CONFLICT (code) DO NOTHING", ["b"])
     counting.execute("DROP INDEX for_now")
     address = address_of(counting_server, counting.info.dbname)
     result = run("doctor", "--pg-stat-statements", "--server", address)
