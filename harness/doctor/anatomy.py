@@ -190,7 +190,7 @@ class _Reader:
         return self.word() == "returning"
 
     def conflict(self) -> Conflict | None:
-        if self.word() != "on":
+        if self.word() != "on" or self.word(1) != "conflict":
             return None
         self.at += 2
         start = self.tokens[self.at - 1].end
@@ -261,6 +261,7 @@ class _Reader:
     def value_of_assignment(self) -> str:
         while self.more() and self.word() != "=":  # the column itself, col[1], col.field
             self.at = self.after()
+        self.token("= and a value")
         self.at += 1
         start = self.at
         while self.more() and self.word() != "," and self.word() not in ("where", "returning"):

@@ -84,22 +84,21 @@ def upserts(shape: Shape) -> bool:
 
 def _read(statement: Statement) -> tuple[Statement, tuple[Shape, ...], str | None] | None:
     """The statement's shapes, or why they cannot be checked; None where it does not upsert."""
+    unknown = f"cannot be checked: {', '.join(statement.dynamic)} is known only when it runs"
     try:
         found = shapes(statement.sql)
     except Unreadable as error:
-        return statement, (), f"cannot be read: {error}"
+        return statement, (), unknown if statement.dynamic else f"cannot be read: {error}"
     if not any(map(upserts, found)):
         return None
-    if statement.dynamic:
-        return statement, (), f"cannot be checked: {', '.join(statement.dynamic)} is known only when it runs"
-    return statement, found, None
+    return statement, found, unknown if statement.dynamic else None
 
 
 def _judged(
     statement: Statement, parts: Sequence[Shape], plan: Plan, found: Catalogue, ask: Any, rate: float
 ) -> Examined:
     diagnoses: list[Diagnosis] = []
-    arbiters = [name for one in plan.insertions for name in one.arbiters]
+    arbiters = list(plan.arbiters)
     unchecked = None
     for number, shape in enumerate(parts):
         if not upserts(shape):
@@ -115,7 +114,7 @@ def _judged(
         asked, own = (statement.sql, number), plan
         if (len(parts) > 1 or _beside_the_point(plan, statement)) and (probe := _probe(statement, shape)) is not None:
             (own,) = ask([Question(probe, parameters_of(probe))])
-            arbiters += [name for one in own.insertions for name in one.arbiters]
+            arbiters += own.arbiters
             asked = (probe, 0) if _beside_the_point(plan, statement) else asked
         diagnoses += _diagnoses(Case(statement, shape, number, table, found, own, ask, asked, rate))
     fails = any(one.severity == "error" for one in diagnoses)

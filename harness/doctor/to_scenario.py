@@ -38,15 +38,14 @@ from harness.scenario.lexer import Kind, numbers_in, quoted, significant
 __all__ = ["TranslationError", "candidates", "write"]
 
 
-def write(statements: Statement | Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
+def write(statements: Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
     """Write a scenario for an INSERT ... ON CONFLICT, or for an INSERT and what one function does before it: SELECT,
     UPDATE, both, or DELETE.
 
     `connection` leads to a database with the schema in it; it is only read. Raises TranslationError for what cannot be
     translated, and OSError where the file cannot be written.
     """
-    given = [statements] if isinstance(statements, Statement) else list(statements)
-    Path(path).write_text(scenario(given, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
+    Path(path).write_text(scenario(statements, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
 
 
 def candidates(function: Sequence[Statement]) -> Iterator[tuple[Statement, ...]]:

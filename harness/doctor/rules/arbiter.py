@@ -71,8 +71,7 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
             )
             for chosen in itertools.islice(itertools.product(_constants(index.predicate), repeat=len(numbers)), 64)
         ]
-        arbiters = {name for plan in case.ask(questions) for one in plan.insertions for name in one.arbiters}
-        if index.name in arbiters:
+        if any(index.name in plan.arbiters for plan in case.ask(questions)):
             written = f"${numbers_in(case.conflict.predicate or '')[0]}"
             yield Found(
                 f"the clause's predicate holds a parameter ({written}), so {index.name} arbitrates only while plans "
@@ -130,7 +129,7 @@ def collation_or_opclass(case: Case) -> Iterator[Found]:
         return
     edit = Edit("target", "(" + ", ".join(element.bare for element in case.conflict.elements) + ")" + case.where)
     if (plan := case.accepts(edit)) is not None:
-        names = listed([name for one in plan.insertions for name in one.arbiters])
+        names = listed(plan.arbiters)
         yield Found(
             f"the clause asks for {listed([element.text for element in elements])}, and {names} has another "
             "collation or operator class",
@@ -219,7 +218,7 @@ def wrong_table(case: Case) -> Iterator[Found]:
     for other in case.catalogue.namesakes(case.table):
         edit = Edit("table", other.written)
         if (plan := case.accepts(edit)) is not None:
-            names = listed([name for one in plan.insertions for name in one.arbiters])
+            names = listed(plan.arbiters)
             yield Found(
                 f"{quoted(case.table.name)} is {case.table.written} by search_path "
                 f"({listed(case.catalogue.search_path)}), and the index {names} is that of {other.written}",
@@ -231,8 +230,9 @@ def wrong_table(case: Case) -> Iterator[Found]:
 def not_in_search_path(case: Case) -> Iterator[Found]:
     """The same where search_path leads to no table at all: `case.table` is one that has the name."""
     others = [table for table in case.catalogue.tables.values() if table.name == case.table.name]
+    path = listed(case.catalogue.search_path) or "empty"
     yield Found(
-        f"search_path ({listed(case.catalogue.search_path)}) leads to no table {quoted(case.table.name)}; there is "
+        f"search_path ({path}) leads to no table {quoted(case.table.name)}; there is "
         f"{listed([table.written for table in others])}",
         tuple(Proposal(edits=(Edit("table", table.written),)) for table in others[:3]),
         sqlstate="42P01",
@@ -335,7 +335,7 @@ def _for_every_row(case: Case) -> Proposal:
 def _arbitrates(case: Case, index: Index, edit: Edit) -> bool:
     """Whether the server takes this very index for the statement so edited."""
     plan = case.accepts(edit)
-    return plan is not None and any(index.name in one.arbiters for one in plan.insertions)
+    return plan is not None and index.name in plan.arbiters
 
 
 def _full_index(case: Case, where: str | None = None) -> Proposal:

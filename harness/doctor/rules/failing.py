@@ -15,7 +15,7 @@ def index_as_constraint(case: Case) -> Iterator[Found]:
     Name the columns (and the predicate) of the index instead: that also survives a renaming. A plain unique index can
     be made a constraint (ADD CONSTRAINT ... UNIQUE USING INDEX); a partial one, or one on an expression, cannot.
     """
-    if case.sqlstate != "42704" or case.shape.conflict is None or (name := case.conflict.constraint) is None:
+    if case.sqlstate != "42704" or (name := case.conflict.constraint) is None:
         return
     index = case.table.index(name)
     if index is None:
@@ -45,8 +45,6 @@ def deferrable(case: Case) -> Iterator[Found]:
     older conflicts first.) A unique constraint cannot be altered to NOT DEFERRABLE: it is replaced by another
     one.
     """
-    if case.plan.refusal is not None:
-        return
     for index in case.judges:
         if index.immediate or not index.valid:
             continue
@@ -77,7 +75,7 @@ def exclusion_update(case: Case) -> Iterator[Found]:
 
     DO NOTHING is possible. To replace what overlaps, delete it and insert in one transaction, and be ready for 23P01.
     """
-    if case.sqlstate != "42809" or case.shape.conflict is None or case.conflict.action == "nothing":
+    if case.sqlstate != "42809" or case.conflict.action == "nothing":
         return
     for index in case.table.uniques:
         if index.exclusion and case.conflict.constraint == index.constraint:
@@ -96,7 +94,7 @@ def update_without_target(case: Case) -> Iterator[Found]:
     With several unique keys the conflicting row could be several rows. There is no ON DUPLICATE KEY here: choose the
     key that makes two rows the same thing, and think about the others (D201).
     """
-    if case.sqlstate != "42601" or case.shape.conflict is None or case.conflict.targeted:
+    if case.sqlstate != "42601" or case.conflict.targeted:
         return
     if case.conflict.action == "nothing":
         return
@@ -116,7 +114,7 @@ def same_key_twice(case: Case) -> Iterator[Found]:
     PostgreSQL does not take the last one, since rows have no order. Deduplicate before: DISTINCT ON, or a dictionary in
     the application. DO NOTHING accepts duplicates.
     """
-    if case.plan.refusal is not None or case.conflict.action != "update" or not case.shape.rows:
+    if case.conflict.action != "update" or not case.shape.rows:
         return
     for index in case.arbiters:
         if index.predicate is not None or index.columns is None or not given(case, index):

@@ -66,7 +66,7 @@ class Case:
 
     @property
     def conflict(self) -> Conflict:
-        """Of an INSERT ... ON CONFLICT: rules of the kind "conflict" see no other."""
+        """Of an INSERT ... ON CONFLICT: only rules of the kind "merge" see anything else."""
         assert self.shape.conflict is not None
         return self.shape.conflict
 
@@ -77,8 +77,7 @@ class Case:
     @property
     def arbiters(self) -> tuple[Index, ...]:
         """As the server infers them. Empty for DO NOTHING without a target, and where it refuses."""
-        names = [name for insertion in self.plan.insertions for name in insertion.arbiters]
-        return tuple(index for index in self.table.indexes if index.name in names)
+        return tuple(index for index in self.table.indexes if index.name in self.plan.arbiters)
 
     @property
     def judges(self) -> tuple[Index, ...]:
@@ -148,6 +147,7 @@ def parameters_of(sql: str) -> int:
 # The register ------------------------------------------------------------------------------------------------------
 
 Check = Callable[[Case], Iterator[Found]]
+# Refused with 42P10; refused with anything else; planned by the server; a MERGE; found without looking at a table.
 Kind = Literal["no arbiter", "refused", "conflict", "merge", "other"]
 
 
