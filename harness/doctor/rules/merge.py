@@ -54,7 +54,7 @@ def _upsert(case: Case) -> tuple[list[str], str]:
     if any(token.word == "join" for token in source):
         raise Unreadable("expected one source, found a join")
     matched, unmatched = _branches(text, whens)
-    (inserted,) = shapes(f"INSERT INTO x {unmatched}")
+    inserted = shapes(f"INSERT INTO x {unmatched}")[0]
     columns = inserted.columns or tuple(column.name for column in case.table.columns)
     values = dict(zip(columns, (inserted.rows or ((),))[0], strict=False))
     alias = quoted(into[-1].name or case.shape.table)
@@ -107,7 +107,7 @@ def _keys(text: str, condition: Tokens, own: set[str], values: Mapping[str, str]
 
 def _assignments(matched: str, own: set[str], values: Mapping[str, str]) -> str:
     """SET, with EXCLUDED in the place of the source: for each of its values the column it would be inserted into."""
-    (update,) = shapes(f"INSERT INTO x DEFAULT VALUES ON CONFLICT DO UPDATE SET {matched}")
+    update = shapes(f"INSERT INTO x DEFAULT VALUES ON CONFLICT DO UPDATE SET {matched}")[0]
     assert update.conflict is not None
     excluded = {normal(value): f"EXCLUDED.{quoted(column)}" for column, value in values.items()}
     told = []
