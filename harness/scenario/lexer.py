@@ -87,6 +87,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_KINDS = {kind.value: kind for kind in Kind} | {"block": Kind.COMMENT, "other": Kind.SYMBOL, "tag": Kind.DOLLAR}
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
@@ -97,8 +98,7 @@ def tokens(text: str, start: int = 0) -> Iterator[Token]:
         assert match is not None  # the last alternative takes anything
         group = match.lastgroup or ""
         end = _block_end(text, start) if group == "block" else match.end()
-        kind = {"block": Kind.COMMENT, "other": Kind.SYMBOL, "tag": Kind.DOLLAR}.get(group) or Kind(group)
-        yield Token(kind, text[start:end], start, end)
+        yield Token(_KINDS[group], text[start:end], start, end)
         start = end
 
 
