@@ -73,10 +73,10 @@ def _row(sql: str, shape: Shape) -> tuple[str, ...]:
     if shape.rows:
         return shape.rows[0]
     query = sql[slice(*(shape.query or (0, 0)))]
-    words = [token.word for token in significant(query)]
-    if words[:1] != ["select"] or "from" in words or "where" in words:
+    own = significant(query)
+    if _word(own, 0) != "select" or any(_find(own, 0, word) is not None for word in ("from", "where")):
         raise TranslationError("an INSERT whose rows come from a query cannot be translated: give it with VALUES (...)")
-    return tuple(written(query, one) for one in split_at(",", significant(query)[1:]))
+    return tuple(written(query, one) for one in split_at(",", own[1:]))
 
 
 def _is_query(expression: str) -> bool:
