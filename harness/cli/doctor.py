@@ -4,8 +4,10 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
-from functools import partial
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from harness.doctor.consult import Consultation, consult, upserting
 from harness.doctor.output.machine import github_lines, json_text, sarif_text
 from harness.doctor.output.terminal import show
 from harness.doctor.rules.rule import RULES, Rule
-from harness.doctor.sources import SourceError
+from harness.doctor.sources import SourceError, SourceWarning
 from harness.doctor.statement import Statement
 from harness.reports.files import write_whole
 from harness.servers.choose import FORMS
@@ -93,28 +95,38 @@ def doctor(
     postgresql://..., and nothing written: it only plans, in a READ ONLY transaction. Repairs are tried on a scratch
     copy before they are shown. A comment `-- harness: ignore D103` on or above a statement silences a rule.
 
-    \b Exit codes: 0 nothing wrong 1 a diagnosis of at least --severity 2 could not do its job: no server, a schema that
-    cannot be loaded, no upsert that could be checked 3 usage
+    \b
+    Exit codes: 0  nothing wrong
+                1  a diagnosis of at least --severity
+                2  could not do its job: no server, a schema that cannot be loaded, no upsert that could be checked
+                3  usage
     """
     if not files and not texts and not statistics:
         raise click.UsageError("nothing to examine: expected files, '-' for standard input, or -e 'INSERT ...'")
-    out, _ = consoles(no_color=no_color)
-    paths = [file for file in files if file != "-"]
-    functions = list(sources.functions(paths, texts, sys.stdin if "-" in files else None))
-    statements = [statement for function in functions for statement in function]
-    if upserting(statements) or statistics or scenario is not None:
-        found = consult(
-            statements,
-            server=server,
-            schema=schema,
-            search_path=search_path,
-            rate=rate,
-            repairs=not no_repairs,
-            also=sources.from_server if statistics else None,
-            then=None if scenario is None else partial(_write_scenario, functions, scenario),
-        )
-    else:
-        found = Consultation("", "", (), len(statements))
+    out, err = consoles(no_color=no_color)
+    unwritten: SourceError | None = None
+    with _warnings_told():
+        paths = [file for file in files if file != "-"]
+        functions = list(sources.functions(paths, texts, sys.stdin if "-" in files else None))
+        statements = [statement for function in functions for statement in function]
+
+        def write(connection: psycopg.Connection[Any]) -> None:
+            nonlocal unwritten
+            unwritten = None if scenario is None else _write_scenario(functions, scenario, connection)
+
+        if upserting(statements) or statistics or scenario is not None:
+            found = consult(
+                statements,
+                server=server,
+                schema=schema,
+                search_path=search_path,
+                rate=rate,
+                repairs=not no_repairs,
+                also=sources.from_server if statistics else None,
+                then=write if scenario is not None else None,
+            )
+        else:
+            found = Consultation("", "", (), len(statements))
     for target, text in ((json_file, json_text), (sarif, sarif_text)):
         if target is not None:
             write_whole(target, text(found))
@@ -123,18 +135,38 @@ def doctor(
             click.echo(line)
     else:
         show(found, out)
+    if unwritten is not None:
+        raise unwritten
+    if scenario is not None:
+        err.print(f"written: {scenario}; what comes of it: harness explore {scenario}", soft_wrap=True)
     return code_of(found, severity)
 
 
-def _write_scenario(functions: Sequence[Sequence[Statement]], path: Path, connection: psycopg.Connection[Any]) -> None:
-    """Of the first that can be one; if none can, why the first cannot. Raises SourceError."""
-    reason = SourceError("--scenario: expected an INSERT ... ON CONFLICT, or a look and an INSERT; found none")
-    for candidate in (one for function in functions for one in to_scenario.candidates(function)):
+def _write_scenario(
+    functions: Sequence[Sequence[Statement]], path: Path, connection: psycopg.Connection[Any]
+) -> SourceError | None:
+    """Of the first that can be one; where none can, the reason is that of the first."""
+    reasons: list[SourceError] = []
+    for candidate in chain.from_iterable(map(to_scenario.candidates, functions)):
         try:
-            return to_scenario.write(candidate, connection, path)
+            to_scenario.write(candidate, connection, path)
+            return None
         except to_scenario.TranslationError as error:
-            reason = reason if reason.args[0][:2] != "--" else error
-    raise reason
+            reasons.append(SourceError(f"--scenario: {error}"))
+    reasons.append(SourceError("--scenario: expected an INSERT ... ON CONFLICT, or a look and an INSERT; found none"))
+    return reasons[0]
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """On stderr, each once, whatever happens then."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SourceWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(one.message) for one in caught):
+                click.echo(f"warning: {message}", err=True)
 
 
 def code_of(found: Consultation, severity: str) -> int:
@@ -149,27 +181,31 @@ def code_of(found: Consultation, severity: str) -> int:
 @click.argument("codes", metavar="[CODE]...", nargs=-1)
 @debug
 def explain(codes: tuple[str, ...]) -> int:
-    """Explain the doctor's diagnoses, such as D103; without a code, list them all."""
-    if not codes:
-        for rule in sorted(RULES.values(), key=lambda rule: rule.code):
-            click.echo(f"{rule.code}  {rule.severity:<8} {rule.title}")
-        return 0
-    for number, code in enumerate(codes):
-        click.echo(("\n" if number else "") + "\n".join(_explained(_known(code))))
+    """Explain the doctor's diagnoses, such as D103. Without a code all are listed, for an SQLSTATE its own."""
+    texts = ["\n".join(_explained(code.upper())) for code in codes] or ["\n".join(_listed(RULES.values()))]
+    click.echo("\n\n".join(texts))
     return 0
 
 
+def _listed(rules: Iterable[Rule]) -> Iterator[str]:
+    for rule in sorted(rules, key=lambda rule: rule.code):
+        yield f"{rule.code}  {rule.severity:<8} {rule.title}"
+
+
 def _known(code: str) -> Rule:
-    rule = RULES.get(code.upper())
+    rule = RULES.get(code)
     if rule is None:
         known: Sequence[str] = sorted(RULES)
-        close = difflib.get_close_matches(code.upper(), known, n=1)
+        close = difflib.get_close_matches(code, known, n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
         raise click.UsageError(f"{code}: no such diagnosis{guess}; 'harness explain' lists them")
     return rule
 
 
-def _explained(rule: Rule) -> Sequence[str]:
+def _explained(code: str) -> Sequence[str]:
+    if possible := [rule for rule in RULES.values() if rule.sqlstate == code]:
+        return [f"{code} is one of these; 'harness doctor' says which:", *_listed(possible)]
+    rule = _known(code)
     sqlstate = f", {rule.sqlstate}" if rule.sqlstate else ""
     paragraphs = re.split(r"\n\s*\n", rule.text)
     return [

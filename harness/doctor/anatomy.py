@@ -6,13 +6,18 @@ a general parser would normalise. It judges nothing: which index a clause means 
 that of PostgreSQL's INSERT and MERGE reference pages; the lexical rules are chapter 4.1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
-from harness.doctor.lexer import Token, Unreadable, closing, tokens_of
+from harness.scenario.lexer import Token, Tokens, closing, significant, split_at, written
 
 Action = Literal["nothing", "update", "select"]
+
+
+class Unreadable(ValueError):
+    """A shape that this reader does not know: what it expected, and what it found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,140 +62,165 @@ class Shape:
     table: str
     whole: tuple[int, int]  # the place of all of it
     written: tuple[int, int]  # the place of the table's name
-    columns: tuple[str, ...] | None  # as listed; None: all of the table's
-    rows: tuple[tuple[str, ...], ...] | None  # the expressions of VALUES; None: a query, or DEFAULT VALUES
-    query: tuple[int, int] | None  # the place of VALUES or of the query
-    deduplicated: bool  # a query that says DISTINCT or GROUP BY
-    conflict: Conflict | None
-    returning: str | None
     inserts: bool  # a MERGE that has WHEN NOT MATCHED ... INSERT; every INSERT
+    alias: str = ""  # as written
+    columns: tuple[str, ...] | None = None  # as listed; None: all of the table's
+    overriding: str = ""  # OVERRIDING SYSTEM VALUE
+    rows: tuple[tuple[str, ...], ...] | None = None  # the expressions of VALUES; None: a query, or DEFAULT VALUES
+    query: tuple[int, int] | None = None  # the place of VALUES or of the query
+    deduplicated: bool = False  # a query that says DISTINCT or GROUP BY
+    conflict: Conflict | None = None
+    returning: str | None = None
 
 
+@lru_cache(4096)  # rules and repairs look again, and again
 def shapes(sql: str) -> tuple[Shape, ...]:
     """Every INSERT INTO and MERGE INTO of a statement, in order. Raises Unreadable."""
-    tokens = [token for token in tokens_of(sql) if token.kind != "space"]
+    tokens = significant(sql)
     return tuple(
         _Reader(sql, tokens, at).shape()
-        for at in range(len(tokens) - 1)
-        if tokens[at].keyword in ("INSERT", "MERGE") and tokens[at + 1].keyword == "INTO"
+        for at, (token, after) in enumerate(pairwise(tokens))
+        if token.word in ("insert", "merge") and after.word == "into"
     )
 
 
 class _Reader:
     """Reads one shape; `at` is the token it stands before."""
 
-    def __init__(self, sql: str, tokens: Sequence[Token], at: int) -> None:
+    def __init__(self, sql: str, tokens: Tokens, at: int) -> None:
         self.sql = sql
         self.tokens = tokens[: self._end(tokens, at)]
         self.at = at
 
     @staticmethod
-    def _end(tokens: Sequence[Token], at: int) -> int:
+    def _end(tokens: Tokens, at: int) -> int:
         """Where the command ends: the parenthesis that closes its CTE, a semicolon, or the text."""
-        depth = 0
+        opened: list[Token] = []
         for number in range(at, len(tokens)):
-            depth += {"(": 1, ")": -1}.get(tokens[number].text, 0)
-            if depth < 0 or (depth == 0 and tokens[number].text == ";"):
-                return number
+            match tokens[number].word:
+                case "(" | "[":
+                    opened.append(tokens[number])
+                case ")" | "]" if opened:
+                    opened.pop()
+                case ")" | "]":
+                    return number
+                case ";" if not opened:
+                    return number
+        if opened:
+            raise Unreadable(
+                f"expected a closing parenthesis for the one at character {opened[-1].start + 1}, found none"
+            )
         return len(tokens)
 
     def shape(self) -> Shape:
-        command = self.tokens[self.at].keyword
+        command = self.word()
         whole = (self.tokens[self.at].start, self.tokens[-1].end)
         self.at += 2
-        if self.keyword() == "ONLY":
+        if self.word() == "only":
             self.at += 1
         start = self.token("the name of a table").start
         names = self.qualified()
         written = (start, self.tokens[self.at - 1].end)
         schema = names[-2] if len(names) > 1 else None
-        if command == "MERGE":
-            inserts = any(self.tokens[number].keyword == "INSERT" for number in range(self.at, len(self.tokens)))
-            parts = (None, None, None, False, None, self.returning(), inserts)
-            return Shape("merge", schema, names[-1], whole, written, *parts)
-        self.alias()
-        columns = self.columns()
-        rows, query, deduplicated = self.source()
-        conflict = self.conflict()
-        inside = (columns, rows, query, deduplicated, conflict, self.returning(), True)
-        return Shape("insert", schema, names[-1], whole, written, *inside)
+        if command == "merge":
+            inserts = any(token.word == "insert" for token in self.tokens[self.at :])
+            return Shape("merge", schema, names[-1], whole, written, inserts, returning=self.returning())
+        return Shape(
+            "insert",
+            schema,
+            names[-1],
+            whole,
+            written,
+            True,
+            self.alias(),
+            self.columns(),
+            self.overriding(),
+            *self.source(),
+            self.conflict(),
+            self.returning(),
+        )
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def alias(self) -> None:
-        if self.keyword() == "AS":
-            self.at += 2
-        elif self.more() and self.tokens[self.at].name is not None and self.keyword() not in _AFTER_TABLE:
-            self.at += 1
+    def alias(self) -> str:
+        self.at += self.word() == "as"
+        if not self.more() or not self.tokens[self.at].name or self.word() in _AFTER_TABLE:
+            return ""
+        self.at += 1
+        return self.tokens[self.at - 1].text
 
     def columns(self) -> tuple[str, ...] | None:
-        if not self.follows("(") or self.keyword(1) in _QUERY or self.follows("(", 1):
+        if self.word() != "(" or self.word(1) in _QUERY or self.word(1) == "(":
             return None
         return tuple(part[0].name or self.text(part) for part in self.list())
 
+    def overriding(self) -> str:
+        if self.word() != "overriding":
+            return ""
+        self.at += 3
+        return self.text(self.tokens[self.at - 3 : self.at])
+
     def source(self) -> tuple[tuple[tuple[str, ...], ...] | None, tuple[int, int] | None, bool]:
-        while self.keyword() == "OVERRIDING":
-            self.at += 3  # OVERRIDING SYSTEM VALUE
-        if self.keyword() == "DEFAULT":
+        if self.word() == "default":
             self.at += 2  # DEFAULT VALUES
             return None, None, False
         start = self.token("VALUES, DEFAULT VALUES or a query").start
-        rows = self.rows() if self.keyword() == "VALUES" else None
+        rows = self.rows() if self.word() == "values" else None
         words = []
         while self.more() and not self.ends_source():
-            words.append(self.keyword())
+            words.append(self.word())
             self.at = self.after()
         if words and rows is not None:
             rows = None  # VALUES (1) UNION ...: a query after all
-        return rows, (start, self.tokens[self.at - 1].end), "DISTINCT" in words or "GROUP" in words
+        return rows, (start, self.tokens[self.at - 1].end), "distinct" in words or "group" in words
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
         self.at += 1
         rows = []
-        while self.follows("("):
+        while self.word() == "(":
             rows.append(tuple(self.text(part) for part in self.list()))
-            if self.follows(","):
+            if self.word() == ",":
                 self.at += 1
         return tuple(rows)
 
     def ends_source(self) -> bool:
-        clause = self.keyword() == "ON" and self.keyword(1) == "CONFLICT"
+        clause = self.word() == "on" and self.word(1) == "conflict"
         if clause:  # and no join with a table of that name
-            return not self.follows(".", 2)
-        return self.keyword() == "RETURNING"
+            return self.word(2) != "."
+        return self.word() == "returning"
 
     def conflict(self) -> Conflict | None:
-        if self.keyword() != "ON":
+        if self.word() != "on" or self.word(1) != "conflict":
             return None
         self.at += 2
         start = self.tokens[self.at - 1].end
         elements: tuple[Element, ...] = ()
         predicate = constraint = None
-        if self.keyword() == "ON" and self.keyword(1) == "CONSTRAINT":
+        if self.word() == "on" and self.word(1) == "constraint":
             self.at += 2
-            constraint = self.token("the name of a constraint").name
+            constraint = self.token("the name of a constraint").name or None
             self.at += 1
-        elif self.follows("("):
+        elif self.word() == "(":
             elements = tuple(self.element(part) for part in self.list())
-            if self.keyword() == "WHERE":
+            if self.word() == "where":
                 self.at += 1
-                predicate = self.until("DO")
-        if self.keyword() != "DO":
+                predicate = self.until("do")
+        if self.word() != "do":
             raise Unreadable(f"expected DO NOTHING or DO UPDATE, found {self.found()}")
         target = (start, self.tokens[self.at].start)
         act = self.tokens[self.at].start
         self.at += 2
-        match self.keyword(-1):
-            case "NOTHING":
+        match self.word(-1):
+            case "nothing":
                 action: Action = "nothing"
                 assignments: tuple[Assignment, ...] = ()
                 where = None
-            case "UPDATE":
+            case "update":
                 action = "update"
                 assignments, where = self.update()
-            case "SELECT":  # PostgreSQL 19
+            case "select":  # PostgreSQL 19
                 action = "select"
-                self.until("RETURNING")
+                self.until("returning")
                 assignments = ()
                 where = None
             case _:
@@ -200,7 +230,7 @@ class _Reader:
             elements, predicate, constraint, action, assignments, where, target, (act, self.tokens[self.at - 1].end)
         )
 
-    def element(self, part: Sequence[Token]) -> Element:
+    def element(self, part: Tokens) -> Element:
         """`name`, `func(...)` or `(expression)`; then COLLATE collation; then an operator class."""
         at = 1
         if part[0].text == "(":
@@ -209,39 +239,40 @@ class _Reader:
             while at < len(part) and part[at].text in (".", "("):
                 at = at + 2 if part[at].text == "." else closing(part, at) + 1
         bare = part[:at]
-        return Element(self.text(part), self.text(bare), bare[0].name if len(bare) == 1 else None)
+        return Element(self.text(part), self.text(bare), (bare[0].name if len(bare) == 1 else "") or None)
 
     def update(self) -> tuple[tuple[Assignment, ...], str | None]:
-        if self.keyword() != "SET":
+        if self.word() != "set":
             raise Unreadable(f"expected SET after DO UPDATE, found {self.found()}")
         self.at += 1
         assignments: list[Assignment] = []
-        while self.more() and self.keyword() not in ("WHERE", "RETURNING"):
-            columns = self.list() if self.follows("(") else [[self.token("a column")]]
+        while self.more() and self.word() not in ("where", "returning"):
+            columns = self.list() if self.word() == "(" else [[self.token("a column")]]
             value = self.value_of_assignment()
             for number, column in enumerate(columns):
                 each = value if len(columns) == 1 else _part_of_row(value, number)
                 assignments.append(Assignment(column[0].name or column[0].text, each))
         where = None
-        if self.keyword() == "WHERE":
+        if self.word() == "where":
             self.at += 1
-            where = self.until("RETURNING")
+            where = self.until("returning")
         return tuple(assignments), where
 
     def value_of_assignment(self) -> str:
-        while self.more() and not self.follows("="):  # the column itself, col[1], col.field
+        while self.more() and self.word() != "=":  # the column itself, col[1], col.field
             self.at = self.after()
+        self.token("= and a value")
         self.at += 1
         start = self.at
-        while self.more() and not self.follows(",") and self.keyword() not in ("WHERE", "RETURNING"):
+        while self.more() and self.word() != "," and self.word() not in ("where", "returning"):
             self.at = self.after()
         value = self.text(self.tokens[start : self.at])
-        if self.follows(","):
+        if self.word() == ",":
             self.at += 1
         return value
 
     def returning(self) -> str | None:
-        while self.more() and self.keyword() != "RETURNING":
+        while self.more() and self.word() != "returning":
             self.at = self.after()
         if not self.more():
             return None
@@ -252,13 +283,9 @@ class _Reader:
     def more(self) -> bool:
         return self.at < len(self.tokens)
 
-    def keyword(self, ahead: int = 0) -> str:
+    def word(self, ahead: int = 0) -> str:
         at = self.at + ahead
-        return self.tokens[at].keyword if at < len(self.tokens) else ""
-
-    def follows(self, mark: str, ahead: int = 0) -> bool:
-        at = self.at + ahead
-        return at < len(self.tokens) and self.tokens[at].text == mark
+        return self.tokens[at].word if at < len(self.tokens) else ""
 
     def found(self) -> str:
         return repr(self.tokens[self.at].text) if self.more() else "the end"
@@ -276,51 +303,43 @@ class _Reader:
         names = []
         while True:
             name = self.token("a name").name
-            if name is None:
+            if not name:
                 raise Unreadable(f"expected the name of a table, found {self.found()}")
             names.append(name)
             self.at += 1
-            if not self.follows("."):
+            if self.word() != ".":
                 return names
             self.at += 1
 
-    def list(self) -> list[list[Token]]:
+    def list(self) -> list[Tokens]:
         """What stands between a parenthesis and its closing one, cut at commas."""
         end = closing(self.tokens, self.at)
-        inside, self.at = self.tokens[self.at + 1 : end], end + 1
-        parts: list[list[Token]] = [[]]
-        depth = 0
-        for token in inside:
-            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.text, 0)
-            if token.text == "," and depth == 0:
-                parts.append([])
-            else:
-                parts[-1].append(token)
+        parts = list(split_at(",", self.tokens[self.at + 1 : end]))
+        self.at = end + 1
         if not all(parts):
             raise Unreadable("expected an expression between two commas, found nothing")
         return parts
 
-    def until(self, keyword: str) -> str:
+    def until(self, word: str) -> str:
         start = self.at
-        while self.more() and self.keyword() != keyword:
+        while self.more() and self.word() != word:
             self.at = self.after()
         return self.text(self.tokens[start : self.at])
 
-    def text(self, tokens: Sequence[Token]) -> str:
-        return self.sql[tokens[0].start : tokens[-1].end] if tokens else ""
+    def text(self, tokens: Tokens) -> str:
+        return written(self.sql, tokens)
 
 
 def _part_of_row(value: str, number: int) -> str:
     """The value that a column gets from `(a, b) = (x, y)`; from a subquery, the subquery itself."""
-    tokens = [token for token in tokens_of(value) if token.kind != "space"]
-    if tokens and tokens[0].keyword == "ROW":
+    tokens = significant(value)
+    if tokens and tokens[0].word == "row":
         tokens = tokens[1:]
-    if not tokens or tokens[0].text != "(" or (len(tokens) > 1 and tokens[1].keyword in _QUERY):
+    if not tokens or tokens[0].text != "(" or (len(tokens) > 1 and tokens[1].word in _QUERY):
         return value
-    parts = _Reader(value, tokens, 0).list()
-    reader = _Reader(value, tokens, 0)
-    return reader.text(parts[number]) if number < len(parts) else value
+    parts = list(split_at(",", tokens[1:-1]))
+    return written(value, parts[number]) if number < len(parts) else value
 
 
-_QUERY = {"SELECT", "WITH", "VALUES", "TABLE"}
-_AFTER_TABLE = {"VALUES", "SELECT", "DEFAULT", "OVERRIDING", "WITH", "TABLE", "USING", "ON"}
+_QUERY = {"select", "with", "values", "table"}
+_AFTER_TABLE = {"values", "select", "default", "overriding", "with", "table", "using", "on"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from harness.doctor.lexer import normal, quoted
+from harness.scenario.lexer import normal, quoted, unwrapped
 
 Name = tuple[str | None, str]
 """A table as a statement names it: schema or None, name."""
@@ -53,7 +53,7 @@ class Index:
     @property
     def shown(self) -> str:
         """The key as a person reads it: `(student_id, course_id) WHERE is_active`."""
-        return self.target if self.predicate is None else f"{self.target} WHERE {bare(self.predicate)}"
+        return self.target if self.predicate is None else f"{self.target} WHERE {unwrapped(self.predicate)}"
 
     @property
     def target(self) -> str:
@@ -173,23 +173,6 @@ class Catalogue:
         )
 
 
-def bare(expression: str) -> str:
-    """Without the parentheses that pg_get_expr puts around a whole predicate."""
-    text = expression.strip()
-    while text.startswith("(") and text.endswith(")") and _closes_at_the_end(text):
-        text = text[1:-1].strip()
-    return text
-
-
-def _closes_at_the_end(text: str) -> bool:
-    depth = 0
-    for at, character in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            return at == len(text) - 1
-    return False
-
-
 def spelled(key: Key) -> str:
     """As a conflict target or an index definition must write it."""
     text = key.text
@@ -204,18 +187,19 @@ def read(connection: psycopg.Connection[Any], names: Sequence[Name]) -> Catalogu
     Raises psycopg.Error, as for a schema that the role may not look into.
     """
     distinct = list(dict.fromkeys(names))
-    paths = connection.execute("SELECT current_schemas(false)::text[]").fetchone()
     resolved = connection.execute(
-        "SELECT n, to_regclass(spelling)::oid::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS asked(spelling, n)",
+        "SELECT current_schemas(false)::text[], array(SELECT to_regclass(name)::oid::bigint FROM unnest(%s::text[]) "
+        "WITH ORDINALITY AS asked(name, n) ORDER BY n)",
         ([".".join(quoted(part) for part in name if part is not None) for name in distinct],),
-    ).fetchall()
+    ).fetchone()
     rows = connection.execute(_TABLES.encode(), ([name for _, name in distinct],)).fetchall()
-    assert paths is not None
+    assert resolved is not None
+    path, oids = resolved
     return Catalogue(
         version_num=connection.info.server_version,
         tables={row[0]["oid"]: _table(row[0]) for row in rows},
-        resolved={distinct[n - 1]: oid for n, oid in resolved if oid is not None},
-        search_path=tuple(paths[0]),
+        resolved={name: oid for name, oid in zip(distinct, oids, strict=True) if oid is not None},
+        search_path=tuple(path),
     )
 
 

@@ -14,10 +14,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.doctor import plan, scratch, sources
-from harness.doctor.anatomy import shapes
+from harness.doctor.anatomy import Shape, Unreadable, shapes
 from harness.doctor.catalogue import Name
 from harness.doctor.examine import Examined, examine, upserts
-from harness.doctor.lexer import Unreadable
 from harness.doctor.repairs import with_repairs, without_repairs
 from harness.doctor.sources import SourceError
 from harness.doctor.statement import Statement
@@ -57,71 +56,72 @@ def consult(
     Raises ServerError, and SourceError for a schema that cannot be loaded.
     """
     parsed, because = choose.settled(server)
+    wanted = _Wanted(search_path, rate, repairs, also, then)
     if schema:
-        return _on_schema(statements, server, schema, search_path, rate, repairs, also, then)
+        return _on_schema(statements, server, schema, wanted)
     if parsed.provider != "dsn":
         raise ServerError(
             "nothing to examine against: expected --schema FILE (or a folder of migrations), or --server "
             f"postgresql://... with the tables, found --server {parsed} ({because}) and no --schema"
         )
-    return _on_live(statements, parsed.detail, search_path, rate, repairs, also, then)
+    return _on_live(statements, parsed.detail, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What `consult` was asked to do."""
+
+    search_path: str | None
+    rate: float
+    repairs: bool
+    also: Callable[[Connection], Iterable[Statement]] | None
+    then: Callable[[Connection], None] | None
+
+    def every(self, statements: Sequence[Statement], connection: Connection) -> list[Statement]:
+        return [*statements, *(self.also(connection) if self.also is not None else ())]
 
 
 def upserting(statements: Sequence[Statement]) -> bool:
-    """Whether any of them is worth starting a server for."""
-    for statement in statements:
-        try:
-            if any(map(upserts, shapes(statement.sql))):
-                return True
-        except Unreadable:
-            return True
-    return False
+    """Whether any of them is worth starting a server for: one that upserts, or cannot be read."""
+    return any(parts is None or any(map(upserts, parts)) for parts in map(_shapes, statements))
 
 
-def _on_schema(
-    statements: Sequence[Statement],
-    spec: str,
-    schema: Sequence[str],
-    search_path: str | None,
-    rate: float,
-    repairs: bool,
-    also: Callable[[Connection], Iterable[Statement]] | None,
-    then: Callable[[Connection], None] | None,
-) -> Consultation:
+def _shapes(statement: Statement) -> tuple[Shape, ...] | None:
+    try:
+        return shapes(statement.sql)
+    except Unreadable:
+        return None
+
+
+def _on_schema(statements: Sequence[Statement], spec: str, schema: Sequence[str], wanted: _Wanted) -> Consultation:
     with choose.running(spec) as server, _own(server) as connection:
         sources.load_schema(connection, schema)
         connection.execute("RESET search_path")  # a pg_dump sets it to nothing
-        if search_path is not None:
-            _set(connection, search_path)
+        if wanted.search_path is not None:
+            _set(connection, wanted.search_path)
         plan.begin(connection, read_only=False)
-        every = [*statements, *(also(connection) if also is not None else ())]
-        found = examine(connection, every, rate=rate)
+        every = wanted.every(statements, connection)
+        found = examine(connection, every, rate=wanted.rate)
         connection.execute("ROLLBACK")
-        found = with_repairs(connection, found) if repairs else found
-        if then is not None:
-            then(connection)
+        found = with_repairs(connection, found) if wanted.repairs else found
+        if wanted.then is not None:
+            wanted.then(connection)
         return Consultation(server.describe(), server.version, tuple(found), len(every))
 
 
-def _on_live(
-    statements: Sequence[Statement],
-    address: str,
-    search_path: str | None,
-    rate: float,
-    repairs: bool,
-    also: Callable[[Connection], Iterable[Statement]] | None,
-    then: Callable[[Connection], None] | None,
-) -> Consultation:
+def _on_live(statements: Sequence[Statement], address: str, wanted: _Wanted) -> Consultation:
     name = dsn.without_password(address)
     with _live(address) as connection:
         version = connection.info.server_version
         try:
-            plan.begin(connection, read_only=True, search_path=search_path)
-            every = [*statements, *(also(connection) if also is not None else ())]
-            found = examine(connection, every, rate=rate)
-            proposed = repairs and any(one.proposals for each in found for one in each.diagnoses)
-            if proposed or then is not None:
-                found = _tried_on_copy(connection, found, repairs, search_path, then)
+            plan.begin(connection, read_only=True, search_path=wanted.search_path)
+            every = wanted.every(statements, connection)
+            found = examine(connection, every, rate=wanted.rate)
+            proposed = wanted.repairs and any(one.proposals for each in found for one in each.diagnoses)
+            if proposed or wanted.then is not None:
+                # A scenario may be one of statements that do not upsert.
+                concerned = every if wanted.then is not None else [one.statement for one in found]
+                found = _tried_on_copy(connection, found, concerned, wanted)
         except psycopg.Error as error:
             raise ServerError(f"cannot ask {name}: {dsn.scrubbed(error, address)}") from None
     described = f"{name}, PostgreSQL {version_text(version)}, read only"
@@ -129,26 +129,22 @@ def _on_live(
 
 
 def _tried_on_copy(
-    live: Connection,
-    found: Sequence[Examined],
-    repairs: bool,
-    search_path: str | None,
-    then: Callable[[Connection], None] | None,
+    live: Connection, found: Sequence[Examined], concerned: Sequence[Statement], wanted: _Wanted
 ) -> list[Examined]:
     """The repairs, tried on a copy of the tables concerned. Where none can be made, no repair is shown, and why."""
     path = live.execute("SHOW search_path").fetchone()
     tried = list(found)
     try:
         with choose.running(_nearest(live.info.server_version)) as server, _own(server) as connection:
-            failed = scratch.copy(live, connection, _names(found))
-            # $user is another one here
-            _set(connection, search_path or (path or ("",))[0])
-            if repairs:
+            # First, since definitions name what it leads to without a schema. $user is another one here.
+            _set(connection, wanted.search_path or (path or ("",))[0])
+            failed = scratch.copy(live, connection, _names(concerned))
+            if wanted.repairs:
                 tried = with_repairs(connection, found)
-            if then is not None:
-                then(connection)
+            if wanted.then is not None:
+                wanted.then(connection)
     except ServerError as error:
-        if then is not None:
+        if wanted.then is not None:
             raise
         return without_repairs(found, f"there is no server for a scratch copy: {one_line(error)}")
     if not failed:
@@ -174,8 +170,8 @@ def _nearest(version_num: int) -> str:
     return f"embedded:{min(WHEEL_MAJORS, key=lambda one: (abs(int(one) - major), one))}"
 
 
-def _names(found: Sequence[Examined]) -> list[Name]:
-    return [(shape.schema, shape.table) for one in found if not one.unchecked for shape in shapes(one.statement.sql)]
+def _names(statements: Sequence[Statement]) -> list[Name]:
+    return [(shape.schema, shape.table) for one in statements for shape in _shapes(one) or ()]
 
 
 @contextlib.contextmanager

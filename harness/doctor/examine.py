@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 
 from harness.doctor import catalogue as catalogues
-from harness.doctor.anatomy import Shape, shapes
+from harness.doctor.anatomy import Shape, Unreadable, shapes
 from harness.doctor.catalogue import Catalogue
-from harness.doctor.lexer import Unreadable, parameters_in, quoted
 from harness.doctor.plan import Plan, Question, Refusal, plans
 from harness.doctor.rules import arbiter, conflict, failing, hints, merge, security
 from harness.doctor.rules.rule import RULES, Case, Found, Kind, Proposal, Rule, Severity, parameters_of
 from harness.doctor.statement import Statement
+from harness.scenario.lexer import numbers_in, quoted
 
 REGISTERED = (arbiter, failing, conflict, hints, merge, security)  # importing them fills RULES
 MISSING = ("42P01", "3F000")
@@ -84,22 +84,21 @@ def upserts(shape: Shape) -> bool:
 
 def _read(statement: Statement) -> tuple[Statement, tuple[Shape, ...], str | None] | None:
     """The statement's shapes, or why they cannot be checked; None where it does not upsert."""
+    unknown = f"cannot be checked: {', '.join(statement.dynamic)} is known only when it runs"
     try:
         found = shapes(statement.sql)
     except Unreadable as error:
-        return statement, (), f"cannot be read: {error}"
+        return statement, (), unknown if statement.dynamic else f"cannot be read: {error}"
     if not any(map(upserts, found)):
         return None
-    if statement.dynamic:
-        return statement, (), f"cannot be checked: {', '.join(statement.dynamic)} is known only when it runs"
-    return statement, found, None
+    return statement, found, unknown if statement.dynamic else None
 
 
 def _judged(
     statement: Statement, parts: Sequence[Shape], plan: Plan, found: Catalogue, ask: Any, rate: float
 ) -> Examined:
     diagnoses: list[Diagnosis] = []
-    arbiters = [name for one in plan.insertions for name in one.arbiters]
+    arbiters = list(plan.arbiters)
     unchecked = None
     for number, shape in enumerate(parts):
         if not upserts(shape):
@@ -115,7 +114,7 @@ def _judged(
         asked, own = (statement.sql, number), plan
         if (len(parts) > 1 or _beside_the_point(plan, statement)) and (probe := _probe(statement, shape)) is not None:
             (own,) = ask([Question(probe, parameters_of(probe))])
-            arbiters += [name for one in own.insertions for name in one.arbiters]
+            arbiters += own.arbiters
             asked = (probe, 0) if _beside_the_point(plan, statement) else asked
         diagnoses += _diagnoses(Case(statement, shape, number, table, found, own, ask, asked, rate))
     fails = any(one.severity == "error" for one in diagnoses)
@@ -173,7 +172,7 @@ def _probe(statement: Statement, shape: Shape) -> str | None:
     if shape.conflict is None:
         return None
     target = statement.sql[slice(*shape.conflict.target)]
-    numbers = sorted(set(parameters_in(target)))
+    numbers = sorted(numbers_in(target))
     target = re.sub(r"\$(\d+)", lambda old: f"${numbers.index(int(old[1])) + 1}", target) if numbers else target
     column = next((quoted(one.column) for one in shape.conflict.assignments), None)
     action = "NOTHING" if column is None else f"UPDATE SET {column} = EXCLUDED.{column}"

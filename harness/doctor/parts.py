@@ -1,14 +1,13 @@
 """An INSERT, SELECT or UPDATE taken apart, as far as a scenario needs it; the server has parsed it before."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from harness.doctor.sources.lexer import BLANK, Kind, Token, tokens
-from harness.doctor.sources.shape import closing, elements, name_end, plain
+from harness.doctor.anatomy import Shape, Unreadable, shapes
+from harness.doctor.sources.outline import name_end
 from harness.doctor.sources.text import SourceError
-
-Tokens = Sequence[Token]
+from harness.scenario.lexer import Kind, Tokens, closing, significant, split_at, written
 
 
 class TranslationError(SourceError):
@@ -41,76 +40,72 @@ class Lookup:
     answers: bool = False  # EXISTS or count(): the row says whether there is one
 
 
-def significant(text: str) -> list[Token]:
-    return [token for token in tokens(text) if token.kind not in BLANK]
-
-
 def insert_parts(sql: str) -> Insert:
     """Raises TranslationError for an INSERT of several rows, of a query, or inside WITH."""
-    own = significant(sql)
-    if own[0].word != "insert":
-        raise TranslationError(f"expected INSERT, found {own[0].text}: only a plain INSERT becomes a scenario")
-    end = name_end(own, 2)
-    table, alias = _text(sql, own[2:end]), ""
-    if _word(own, end) == "as":
-        alias, end = own[end + 1].text, end + 2
-    columns: tuple[str, ...] = ()
-    if _word(own, end) == "(":
-        last = closing(own, end)
-        columns = tuple(plain(element[0]) for element in elements(own[end + 1 : last]))
-        end = last + 1
-    overriding = ""
-    if _word(own, end) == "overriding":
-        overriding = f"{_text(sql, own[end : end + 3])} "
-        end += 3
-    values, end = _values(sql, own, end)
-    conflict = _find(own, end, "on", "conflict")
-    returning = _find(own, end, "returning")
-    if conflict is None:
-        return Insert(table, alias, columns, values, overriding, returning=_after(sql, own, returning, None))
-    do = _find(own, conflict, "do") or conflict
-    assignments: tuple[tuple[str, str], ...] = ()
-    where = None
-    if _word(own, do + 1) == "update":
-        where = _find(own, do + 3, "where")
-        listed = own[do + 3 : where or returning or len(own)]
-        assignments = tuple(pair for element in elements(listed) for pair in _assigned(sql, element))
+    first = significant(sql)[0]
+    if first.word != "insert":
+        raise TranslationError(f"expected INSERT, found {first.text}: only a plain INSERT becomes a scenario")
+    try:
+        shape = shapes(sql)[0]
+    except Unreadable as error:
+        raise TranslationError(str(error)) from None
+    conflict = shape.conflict
+    assignments = tuple((one.column, one.value) for one in conflict.assignments) if conflict else ()
+    if any(_is_query(one) and two == one for (_, one), (_, two) in pairwise(assignments)):
+        raise TranslationError("SET (...) = (SELECT ...) cannot be translated: assign column by column")
     return Insert(
-        table,
-        alias,
-        columns,
-        values,
-        overriding,
-        True,
+        sql[slice(*shape.written)],
+        shape.alias,
+        shape.columns or (),
+        _row(sql, shape),
+        f"{shape.overriding} " if shape.overriding else "",
+        conflict is not None,
         assignments,
-        _after(sql, own, where, returning),
-        _after(sql, own, returning, None),
+        (conflict.where if conflict else None) or "",
+        shape.returning or "",
     )
+
+
+def _row(sql: str, shape: Shape) -> tuple[str, ...]:
+    """The expressions of the one row."""
+    if shape.rows is not None and len(shape.rows) > 1:
+        raise TranslationError("an INSERT of several rows is several calls: give one with one row")
+    if shape.rows:
+        return shape.rows[0]
+    query = sql[slice(*(shape.query or (0, 0)))]
+    own = significant(query)
+    if _word(own, 0) != "select" or any(_find(own, 0, word) is not None for word in ("from", "where")):
+        raise TranslationError("an INSERT whose rows come from a query cannot be translated: give it with VALUES (...)")
+    return tuple(written(query, one) for one in split_at(",", own[1:]))
+
+
+def _is_query(expression: str) -> bool:
+    return [token.word for token in significant(expression)[:2]] == ["(", "select"]
 
 
 def lookup_parts(sql: str) -> Lookup:
     """Raises TranslationError for a query of more than one table, or without a condition."""
     own = significant(sql)
     if _word(own, 1) == "exists" and _word(own, 2) == "(" and _word(own, 3) == "select":
-        return replace(lookup_parts(_text(sql, own[3 : closing(own, 2)])), columns=(), answers=True)
+        return replace(lookup_parts(written(sql, own[3 : closing(own, 2)])), columns=(), answers=True)
     updates = own[0].word == "update"
     source = 0 if updates else _find(own, 1, "from")
     where = _find(own, 1, "where")
     if source is None or where is None:
-        raise TranslationError(f"expected {own[0].word.upper()} ... WHERE of one table, found: {_text(sql, own)}")
+        raise TranslationError(f"expected {own[0].word.upper()} ... WHERE of one table, found: {written(sql, own)}")
     start = source + 1 + (_word(own, source + 1) == "only")
     end = name_end(own, start)
     between = own[end : _find(own, end, "set") if updates else where]
     if any(token.word in ("join", ",", "(", "using") for token in between):
-        raise TranslationError(f"a query of several tables cannot be translated: {_text(sql, own)}")
+        raise TranslationError(f"a query of several tables cannot be translated: {written(sql, own)}")
     ends = (_find(own, where, *words) for words in (("order",), ("limit",), ("for",), ("returning",), ("group",)))
     stop = min((at for at in ends if at is not None), default=len(own))
     selects = own[0].word == "select"
-    listed = tuple(_text(sql, element) for element in elements(own[1:source])) if selects else ()
-    conditions = tuple(_conditions(sql, own[where + 1 : stop]))
+    listed = tuple(written(sql, element) for element in split_at(",", own[1:source])) if selects else ()
+    conditions = _conditions(sql, own[where + 1 : stop])
     assignments = _after(sql, own, _find(own, end, "set"), where) if updates else ""
     counts = _word(own, 1) == "count" and len(listed) == 1
-    return Lookup(_text(sql, own[start:end]), listed, assignments, conditions, counts)
+    return Lookup(written(sql, own[start:end]), listed, assignments, conditions, counts)
 
 
 def replaced(sql: str, change: Callable[[Tokens, int], str | None]) -> str:
@@ -129,7 +124,7 @@ def with_values(sql: str, values: Mapping[str, str]) -> str:
     """An expression about a row, with values in the place of its columns."""
 
     def change(own: Tokens, at: int) -> str | None:
-        name = plain(own[at])
+        name = own[at].name
         if name not in values or _word(own, at + 1) in ("(", ".") or (at and own[at - 1].text in (".", "::")):
             return None
         return operand(values[name])
@@ -147,7 +142,7 @@ def with_excluded(sql: str, values: Mapping[str, str]) -> str:
         if word == "." and at and own[at - 1].word == "excluded":
             return ""
         if at > 1 and own[at - 1].text == "." and own[at - 2].word == "excluded":
-            return operand(values[plain(own[at])])
+            return operand(values[own[at].name])
         return None
 
     return replaced(sql, change)
@@ -196,11 +191,6 @@ def _folded(sql: str, width: int = 100) -> str:
     return sql
 
 
-def numbers_in(sql: str) -> tuple[int, ...]:
-    """The n of its $n, each once, in order."""
-    return tuple(dict.fromkeys(int(t.text[1:]) for t in tokens(sql) if t.kind is Kind.NUMBERED))
-
-
 def lone_parameter(sql: str) -> int | None:
     """The n of an expression that is $n and nothing else but a cast."""
     own = significant(sql)
@@ -216,45 +206,11 @@ def operand(sql: str) -> str:
     return sql if len(own) == 1 or call else f"({sql})"
 
 
-def _values(sql: str, own: Tokens, at: int) -> tuple[tuple[str, ...], int]:
-    """The expressions of the one row, and where they end."""
-    if _word(own, at) == "values" and _word(own, at + 1) == "(":
-        last = closing(own, at + 1)
-        if _word(own, last + 1) == ",":
-            raise TranslationError("an INSERT of several rows is several calls: give one with one row")
-        return tuple(_text(sql, element) for element in elements(own[at + 2 : last])), last + 1
-    stop = _find(own, at, "on", "conflict") or _find(own, at, "returning") or len(own)
-    query = own[:stop]
-    if _word(own, at) == "select" and _find(query, at, "from") is None and _find(query, at, "where") is None:
-        return tuple(_text(sql, element) for element in elements(own[at + 1 : stop])), stop
-    raise TranslationError("an INSERT whose rows come from a query cannot be translated: give it with VALUES (...)")
-
-
-def _assigned(sql: str, element: Tokens) -> list[tuple[str, str]]:
-    """`a = x`, and `(a, b) = (x, y)`."""
-    if element[0].text != "(":
-        return [(plain(element[0]), _text(sql, element[2:]))]
-    last = closing(element, 0)
-    right = element[last + 2 :]
-    right = right[1:] if right[0].word == "row" else right
-    names = [plain(one[0]) for one in elements(element[1:last])]
-    expressions = [_text(sql, one) for one in elements(right[1:-1])]
-    if len(names) != len(expressions):
-        raise TranslationError(f"SET {_text(sql, element)} cannot be translated: assign column by column")
-    return list(zip(names, expressions, strict=True))
-
-
-def _conditions(sql: str, own: Tokens) -> list[str]:
-    depth = start = 0
-    found = []
-    for at, token in enumerate(own):
-        depth += (token.text == "(") - (token.text == ")")
-        if depth == 0 and token.word == "or":
-            return [_text(sql, own)]
-        if depth == 0 and token.word == "and":
-            found.append(_text(sql, own[start:at]))
-            start = at + 1
-    return [*found, _text(sql, own[start:])]
+def _conditions(sql: str, own: Tokens) -> tuple[str, ...]:
+    """What AND connects; the whole where OR does."""
+    if _find(own, 0, "or") is not None:
+        return (written(sql, own),)
+    return tuple(written(sql, one) for one in split_at("and", own))
 
 
 def _find(own: Tokens, start: int, *words: str) -> int | None:
@@ -268,11 +224,7 @@ def _find(own: Tokens, start: int, *words: str) -> int | None:
 
 
 def _after(sql: str, own: Tokens, start: int | None, stop: int | None) -> str:
-    return "" if start is None else _text(sql, own[start + 1 : stop])
-
-
-def _text(sql: str, own: Tokens) -> str:
-    return sql[own[0].start : own[-1].end] if own else ""
+    return "" if start is None else written(sql, own[start + 1 : stop])
 
 
 def _word(own: Tokens, at: int) -> str:

@@ -12,7 +12,7 @@ on, if it is no dearer (plan_cache_mode, chapter 20.7): what holds for the gener
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +34,8 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Insertion:
-    """A ModifyTable node that resolves conflicts."""
-
-    table: str
-    schema: str
-    resolution: str  # NOTHING, UPDATE
-    arbiters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    insertions: tuple[Insertion, ...] = ()
+    arbiters: tuple[str, ...] = ()  # of all its INSERTs
     refusal: Refusal | None = None
 
 
@@ -60,11 +50,10 @@ class Question:
 
 def begin(connection: psycopg.Connection[Any], *, read_only: bool, search_path: str | None = None) -> None:
     """To be ended by a ROLLBACK. The connection must be in autocommit mode."""
-    connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
-    connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    if read_only:  # somebody else's database: rather no answer than a queue behind our question
-        connection.execute("SET LOCAL lock_timeout = '2s'")
-        connection.execute("SET LOCAL statement_timeout = '30s'")
+    # Somebody else's database: rather no answer than a queue behind our question.
+    patience = "; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '30s'" if read_only else ""
+    access = "READ ONLY" if read_only else "READ WRITE"
+    connection.execute(f"BEGIN {access}; SET LOCAL plan_cache_mode = force_generic_plan{patience}".encode())
     if search_path is not None:
         connection.execute("SELECT set_config('search_path', %s, true)", (search_path,))
     connection.execute("SAVEPOINT harness_doctor")
@@ -144,7 +133,7 @@ def _plan(results: Sequence[pq.abc.PGresult]) -> Plan:
             return Plan(refusal=refusal(result))
     shown = results[-1].get_value(0, 0)
     assert shown is not None
-    return Plan(tuple(_insertions(json.loads(shown)[0].get("Plan", {}))))
+    return Plan(tuple(arbiters_in(json.loads(shown))))
 
 
 def refusal(result: pq.abc.PGresult) -> Refusal:
@@ -153,17 +142,10 @@ def refusal(result: pq.abc.PGresult) -> Refusal:
     return Refusal(sqlstate.decode(), message.decode("utf-8", "replace"))
 
 
-def _insertions(node: dict[str, Any]) -> list[Insertion]:
-    found = []
-    if "Conflict Resolution" in node:
-        found.append(
-            Insertion(
-                node.get("Relation Name", ""),
-                node.get("Schema", ""),
-                node["Conflict Resolution"],
-                tuple(node.get("Conflict Arbiter Indexes", ())),
-            )
-        )
-    for child in node.get("Plans", ()):
-        found += _insertions(child)
-    return found
+def arbiters_in(shown: Any) -> Iterator[str]:
+    """The "Conflict Arbiter Indexes" of a plan in JSON, wherever they stand in it."""
+    if isinstance(shown, dict):
+        yield from shown.get("Conflict Arbiter Indexes", ())
+        shown = [*shown.get("Plans", ()), shown.get("Plan")]
+    for node in shown or ():
+        yield from arbiters_in(node)

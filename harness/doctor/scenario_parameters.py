@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
-from harness.doctor.parts import Insert, lone_parameter, numbers_in
+from harness.doctor.parts import Insert, lone_parameter
 from harness.doctor.scenario_text import Parameter
 from harness.doctor.sources.placeholders import names_in
 from harness.doctor.statement import Statement
 from harness.doctor.table_facts import Table
+from harness.scenario.lexer import numbers_in
 
 
 def parameter_names(statement: Statement, parts: Insert, values: Mapping[str, str]) -> dict[int, str]:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from harness.doctor.catalogue import Catalogue, Column, Name, Table, read
-from harness.doctor.lexer import quoted
+from harness.scenario.lexer import quoted
 from harness.servers.server import one_line
 
 # In dependency order. Nothing that belongs to an extension: CREATE EXTENSION makes it.
@@ -81,6 +81,9 @@ def ddl(found: Catalogue) -> Iterator[str]:
                 yield f"CREATE SEQUENCE IF NOT EXISTS {column.sequence.name}"
     for table in tables:
         yield _table(table, found)
+        for column in table.columns:
+            if column.sequence is not None and not column.identity:  # as serial makes it: what it is to a scenario
+                yield f"ALTER SEQUENCE {column.sequence.name} OWNED BY {table.written}.{quoted(column.name)}"
     for table in tables:
         yield from _indexes(table)
         yield from _row_security(table)

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from harness.doctor.parts import TranslationError
+from harness.doctor.plan import arbiters_in
+from harness.scenario.lexer import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def prepared(connection: Connection[TupleRow], sql: str) -> tuple[tuple[str, ...
             types = tuple(row[0]) if row else ()
             nulls = f"({', '.join(['NULL'] * len(types))})" if types else ""
             plan = connection.execute(f"EXPLAIN (FORMAT JSON, COSTS off) EXECUTE {name}{nulls}").fetchone()
-            return types, tuple(_arbiters(plan[0] if plan else None))
+            return types, tuple(arbiters_in(plan[0] if plan else None))
     except psycopg.Error as error:
         told = error.diag.message_primary or str(error)
         raise TranslationError(
@@ -127,14 +128,6 @@ def _forget(connection: Connection[TupleRow], name: str) -> None:
     with looking(connection):
         if connection.execute("SELECT FROM pg_prepared_statements WHERE name = %s", (name,)).fetchone() is not None:
             connection.execute(f"DEALLOCATE {name}".encode())  # no transaction brings it back
-
-
-def _arbiters(plan: Any) -> Iterator[str]:
-    """`Conflict Arbiter Indexes`, wherever in the plan they stand."""
-    if isinstance(plan, dict):
-        yield from plan.get("Conflict Arbiter Indexes", ())
-    for inner in plan.values() if isinstance(plan, dict) else plan if isinstance(plan, list) else ():
-        yield from _arbiters(inner)
 
 
 def table_facts(connection: Connection[TupleRow], written: str) -> Table:
@@ -227,11 +220,6 @@ def _short(kind: str) -> str:
     for long, short in _SHORT.items():
         kind = re.sub(rf"^{long}\b", short, kind)
     return kind
-
-
-def quoted(name: str) -> str:
-    """As quote_ident would where it matters here: what is not plain lower case."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 _COLUMNS = """

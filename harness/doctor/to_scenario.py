@@ -22,33 +22,30 @@ from harness.doctor.parts import (
     clauses,
     insert_parts,
     lookup_parts,
-    numbers_in,
     operand,
-    significant,
     with_excluded,
     with_names,
     with_values,
 )
 from harness.doctor.scenario_parameters import earlier_values, parameter_names, parameters_of, python_name
 from harness.doctor.scenario_text import CheckThenInsert, File, OnConflict, Parameter, rendered
-from harness.doctor.sources.lexer import Kind
+from harness.doctor.sources.outline import outline_of
 from harness.doctor.sources.placeholders import names_in, without_hidden
-from harness.doctor.sources.shape import plain, shape_of
 from harness.doctor.statement import Statement
-from harness.doctor.table_facts import Column, Index, Table, holds, prepared, quoted, table_facts
+from harness.doctor.table_facts import Column, Index, Table, holds, prepared, table_facts
+from harness.scenario.lexer import Kind, numbers_in, quoted, significant
 
 __all__ = ["TranslationError", "candidates", "write"]
 
 
-def write(statements: Statement | Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
+def write(statements: Sequence[Statement], connection: Connection[TupleRow], path: str | Path) -> None:
     """Write a scenario for an INSERT ... ON CONFLICT, or for an INSERT and what one function does before it: SELECT,
     UPDATE, both, or DELETE.
 
     `connection` leads to a database with the schema in it; it is only read. Raises TranslationError for what cannot be
     translated, and OSError where the file cannot be written.
     """
-    given = [statements] if isinstance(statements, Statement) else list(statements)
-    Path(path).write_text(scenario(given, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
+    Path(path).write_text(scenario(statements, connection, name=_identifier(Path(path).stem)), encoding="utf-8")
 
 
 def candidates(function: Sequence[Statement]) -> Iterator[tuple[Statement, ...]]:
@@ -65,8 +62,8 @@ def candidates(function: Sequence[Statement]) -> Iterator[tuple[Statement, ...]]
 
 
 def _table(statement: Statement) -> str:
-    shape = shape_of(significant(statement.sql))
-    return "" if shape is None else shape.table
+    outline = outline_of(significant(statement.sql))
+    return "" if outline is None else outline.table
 
 
 def scenario(statements: Sequence[Statement], connection: Connection[TupleRow], *, name: str) -> str:
@@ -193,7 +190,7 @@ def _arbiter(table: Table, arbiters: Sequence[str], values: Mapping[str, str]) -
 
 def _key_columns(index: Index, table: Table) -> list[str]:
     names = {column.name for column in table.columns}
-    words = [plain(token) for key in index.keys for token in significant(key)]
+    words = [token.name for key in index.keys for token in significant(key)]
     return [name for name in dict.fromkeys(words) if name in names]
 
 
@@ -357,7 +354,7 @@ def _beside(statement: Statement) -> _Beside:
         if token.kind is Kind.NUMBERED:
             around = own[at - 2 : at] if own[at - 1].text == "=" else [*reversed(own[at + 1 : at + 3])]
             if len(around) == 2 and around[1].text == "=":
-                columns[int(token.text[1:])] = plain(around[0])
+                columns[int(token.text[1:])] = around[0].name
     asked = {number for condition in parts.conditions for number in numbers_in(condition)}
     return _Beside(statement, parts, columns, frozenset(columns[n] for n in asked if n in columns))
 
@@ -367,7 +364,7 @@ def _names_beside(
 ) -> dict[int, str]:
     """What its parameters are called: as in the INSERT where they go to the same column, or what was found before."""
     named = {n: python_name(word) for n, word in names_in(other.statement.text, other.statement.sql).items()}
-    selected = [plain(significant(text)[-1]) for text in check.parts.columns]
+    selected = [significant(text)[-1].name for text in check.parts.columns]
     if check.parts.columns == ("*",):
         selected = [column.name for column in table.columns]
     names: dict[int, str] = {}

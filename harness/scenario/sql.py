@@ -1,76 +1,55 @@
 """Straight-line SQL with `$1` or `:name` placeholders, as Node, Go and PHP code has it, made callable."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 
 from harness.scenario.errors import guess, listed
+from harness.scenario.lexer import BLANK, Kind, Token, tokens, written
 from harness.scenario.parameters import Connection
 
-# What can hide a placeholder or a semicolon comes first: strings, quoted names, dollar quotes, comments, casts.
-_TOKEN = re.compile(
-    r"""
-    (?P<opaque>
-        \b[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
-      | (?P<tag>\$(?:[A-Za-z_]\w*)?\$) .*? (?P=tag)
-      | --[^\n]* | /\*.*?\*/
-      | ::
-    )
-  | (?<![\w$])\$(?P<number>\d+)
-  | (?<![\w:]):(?P<name>[A-Za-z_]\w*)
-  | (?P<semicolon>;)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _PYFORMAT = re.compile(r"(?<!%)(?:%%)*%\((\w+)\)s")
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class PlaceholderError(ValueError):
     """A placeholder that stands for no parameter of the operation."""
 
 
-def render(sql: str, parameters: Sequence[str]) -> tuple[str, ...]:
+@lru_cache  # every call of an operation asks
+def render(sql: str, parameters: tuple[str, ...]) -> tuple[str, ...]:
     """The statements, one each, with psycopg's `%(name)s` in the place of every placeholder.
 
     `$1` is the first parameter of the operation, in the order of its function; `:name` goes by name. Both may repeat.
     Raises PlaceholderError for one that stands for nothing.
     """
-    statements, current, end = [], "", 0
-    for token in _TOKEN.finditer(sql):
-        current += _escape(sql[end : token.start()])
-        end = token.end()
-        if token["semicolon"]:
-            statements.append(current)
-            current = ""
-        elif token["number"]:
-            current += f"%({_numbered(int(token['number']), parameters)})s"
-        elif token["name"]:
-            current += f"%({_named(token['name'], parameters)})s"
-        else:
-            current += _escape(token[0])
-    statements.append(current + _escape(sql[end:]))
-    return tuple(text.strip() for text in statements if _COMMENT.sub("", text).strip())
+    return tuple("".join(_bound(token, parameters) for token in one).strip() for one in _statements(sql))
 
 
 def split(sql: str) -> tuple[str, ...]:
     """The statements of a text, one each, as they stand: cut at semicolons outside of strings and comments."""
-    statements, start = [], 0
-    for token in _TOKEN.finditer(sql):
-        if token["semicolon"]:
-            statements.append(sql[start : token.start()])
-            start = token.end()
-    statements.append(sql[start:])
-    return tuple(text.strip() for text in statements if _COMMENT.sub("", text).strip())
+    return tuple(written(sql, one).strip() for one in _statements(sql))
+
+
+def _statements(sql: str) -> Iterator[list[Token]]:
+    for semicolon, group in groupby(tokens(sql), lambda token: token.word == ";"):
+        statement = list(group)
+        if not semicolon and any(token.kind not in BLANK for token in statement):
+            yield statement
+
+
+def _bound(token: Token, parameters: Sequence[str]) -> str:
+    if token.kind is Kind.NUMBERED:
+        return f"%({_numbered(int(token.text[1:]), parameters)})s"
+    if token.kind is Kind.NAMED and token.text[1:].isidentifier():
+        return f"%({_named(token.text[1:], parameters)})s"
+    return token.text.replace("%", "%%")
 
 
 def keys_in(sql: str) -> tuple[str, ...]:
     """The names it mentions as `%(name)s`, each once, in order."""
     return tuple(dict.fromkeys(_PYFORMAT.findall(sql)))
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")
 
 
 def _numbered(number: int, parameters: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.server import Server
 
-from . import isolationtester
+from . import doctor, isolationtester
 from .bare_libpq import BareLibpq
 from .crew import crew
 from .report import NotMeasured, row
@@ -253,3 +253,14 @@ def a_cell(bench: Bench) -> float:
     selections = select([CELL], options, [bench.server.id])
     took = [explore(selections, [bench.server], options).cells[0].elapsed_s for _ in range(5)]
     return 1000 * min(took)
+
+
+@row("doctor: 1,000 statements against 500 tables, sound", "s", at_most=10)
+def doctor_of_sound_statements(bench: Bench) -> float:
+    return doctor.seconds(broken=False)
+
+
+@row("doctor: 1,000 statements against 500 tables, broken", "s", at_most=10)
+def doctor_of_broken_statements(bench: Bench) -> float:
+    """Two repairs of each are tried."""
+    return doctor.seconds(broken=True)

@@ -135,6 +135,14 @@ def test_every_code_is_explained() -> None:
     assert "PostgreSQL does support WHERE in ON CONFLICT" in explain("d103").output
 
 
+def test_an_sqlstate_leads_to_its_diagnoses() -> None:
+    result = explain("42p10")
+    assert result.exit_code == 0
+    head, *listed = result.output.splitlines()
+    assert head == "42P10 is one of these; 'harness doctor' says which:"
+    assert [line.split()[0] for line in listed] == sorted(c for c, rule in RULES.items() if rule.sqlstate == "42P10")
+
+
 def test_a_code_that_is_none_is_said() -> None:
     result = explain("D1033")
     assert result.exit_code == 3

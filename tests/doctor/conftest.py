@@ -7,16 +7,20 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from filelock import FileLock
 
+from harness.servers import embedded
 from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.embedded import WHEEL_MAJORS
 from harness.servers.server import Server, ServerError
 
+BINARIES = Path("/usr/lib/postgresql/15/bin")
 MAJORS = ("13", "14", "15", "16", "17", "18")
 # That of tests/servers: its tests count containers.
 CONTAINER_LOCK = Path(tempfile.gettempdir()) / "upsert-harness-container-tests.lock"
@@ -53,5 +57,34 @@ def scratch(any_server: Server) -> Iterator[psycopg.Connection]:
     with (
         own_database(any_server, label="doctor") as name,
         psycopg.connect(any_server.dsn(name), autocommit=True, prepare_threshold=None) as connection,
+    ):
+        yield connection
+
+
+def address_of(server: Server, database: str) -> str:
+    """As somebody would give it on the command line."""
+    given = dict(server.conninfo)
+    password = f":{quote(given['password'], safe='')}" if given.get("password") else ""
+    return (
+        f"postgresql://{given['user']}{password}@/{database}?host={quote(given['host'], safe='')}"
+        f"&port={given.get('port', '5432')}"
+    )
+
+
+@pytest.fixture
+def counting_server(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[Server]:
+    """One that loads pg_stat_statements; it asks for `server` so that it is marked."""
+    if not (BINARIES.parent / "lib" / "pg_stat_statements.so").exists():
+        pytest.skip(f"no pg_stat_statements beside {BINARIES}")
+    monkeypatch.setitem(embedded.SETTINGS, "shared_preload_libraries", "pg_stat_statements")
+    with running(f"path:{BINARIES}") as ours:
+        yield ours
+
+
+@pytest.fixture
+def counting(counting_server: Server) -> Iterator[psycopg.Connection[Any]]:
+    with (
+        own_database(counting_server) as name,
+        psycopg.connect(counting_server.dsn(name), autocommit=True) as connection,
     ):
         yield connection

@@ -1,14 +1,22 @@
 """The shape of a statement: its parts, where they stand, and what cannot be read."""
 
+import contextlib
+from itertools import pairwise
+
 import pytest
 
-from harness.doctor.anatomy import shapes
-from harness.doctor.lexer import Unreadable, normal, parameters_in, quoted
+from harness.doctor.anatomy import Unreadable, shapes
 from harness.doctor.rules.rule import OLD, Edit, edited_text
+from harness.scenario.lexer import normal, numbers_in, quoted, significant
 
 UPSERT = """INSERT INTO app.users AS u (id, "E-Mail") VALUES ($1, lower($2)), (%s, :name) -- ON CONFLICT (nothing)
 ON CONFLICT (lower("E-Mail") COLLATE "C" text_pattern_ops, id) WHERE deleted_at IS NULL AND kind IN ('a)', $$do$$)
 DO UPDATE SET name = EXCLUDED.name, (a, b) = (1, f(2, 3)), n[1] = n[1] + 1 WHERE u.a < 3 RETURNING id, (xmax = 0)"""
+
+
+MERGE = """WITH n AS (INSERT INTO ONLY t DEFAULT VALUES ON CONFLICT ON CONSTRAINT c DO NOTHING RETURNING a)
+MERGE INTO app.t AS t USING (VALUES ($1, $2)) AS s (a, b) ON t.a = s.a
+WHEN MATCHED THEN UPDATE SET b = s.b WHEN NOT MATCHED THEN INSERT (a, b) VALUES (s.a, s.b)"""
 
 
 def test_every_part_is_read() -> None:
@@ -124,5 +132,16 @@ def test_names_are_quoted_where_they_must_be() -> None:
     assert [quoted(name) for name in ("a_1", "user", "Mail", 'x"y')] == ["a_1", '"user"', '"Mail"', '"x""y"']
 
 
+@pytest.mark.parametrize("sql", [UPSERT, MERGE])
+def test_what_is_torn_is_read_or_said_to_be_unreadable(sql: str) -> None:
+    cuts = [token.end for token in significant(sql)]
+    for cut in cuts:
+        with contextlib.suppress(Unreadable):
+            shapes(sql[:cut])
+    for start, end in pairwise(cuts):  # and with each word left out
+        with contextlib.suppress(Unreadable):
+            shapes(sql[:start] + sql[end:])
+
+
 def test_parameters_in_strings_are_none() -> None:
-    assert parameters_in("a = $2 AND b = '$1' AND c = $$ $3 $$ AND d = $12") == (2, 12)
+    assert numbers_in("a = $2 AND b = '$1' AND c = $$ $3 $$ AND d = $12") == (2, 12)

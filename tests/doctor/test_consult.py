@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -12,6 +11,7 @@ from harness.doctor.consult import Consultation, consult, upserting
 from harness.doctor.rules.rule import RULES
 from harness.doctor.statement import Statement
 from harness.servers.server import Server, ServerError
+from tests.doctor.conftest import address_of
 
 PURCHASES = """
 CREATE TYPE state AS ENUM ('open', 'paid');
@@ -52,12 +52,7 @@ def live(server: Server, database: str) -> Iterator[str]:
     """The address of a database with tables, as of somebody else's."""
     with psycopg.connect(server.dsn(database), autocommit=True) as connection:
         connection.execute(PURCHASES.encode())
-    given = dict(server.conninfo)
-    password = f":{quote(given['password'], safe='')}" if given.get("password") else ""
-    yield (
-        f"postgresql://{given['user']}{password}@/{database}?host={quote(given['host'], safe='')}"
-        f"&port={given.get('port', '5432')}"
-    )
+    yield address_of(server, database)
 
 
 @pytest.mark.server

@@ -38,8 +38,7 @@ def connection(server: Server, database: str) -> Iterator[Counting]:
 def asked(connection: Counting, *questions: Question) -> list[str]:
     """The arbiters, or the SQLSTATE."""
     return [
-        one.refusal.sqlstate if one.refusal else ", ".join(name for i in one.insertions for name in i.arbiters)
-        for one in plan.plans(connection, questions)
+        one.refusal.sqlstate if one.refusal else ", ".join(one.arbiters) for one in plan.plans(connection, questions)
     ]
 
 

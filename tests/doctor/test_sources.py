@@ -1,7 +1,7 @@
 """Sources: what cannot be read is an error, what cannot be understood a warning, and comments can silence both."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,7 @@ import pytest
 
 from harness.doctor.sources import SourceError, SourceWarning, from_server, statements
 from harness.doctor.sources.languages import PYTHON, parser_of
-from harness.doctor.sources.placeholders import offset_in_text, place_of
 from harness.doctor.statement import Statement
-from harness.servers import embedded
-from harness.servers.choose import running
-from harness.servers.databases import own_database
 from harness.servers.server import Server
 
 Found = Callable[..., list[Statement]]
@@ -242,25 +238,6 @@ def test_placeholders_are_found_where_they_are_and_nowhere_else(text: str, sql: 
     assert one.sql == f"INSERT INTO t {sql}"
 
 
-@pytest.mark.parametrize(
-    "text", ["VALUES (:first, %% 'x', :first, MARK)", "VALUES (?, ? , MARK)", "VALUES (%s, '%%', MARK)"]
-)
-def test_a_position_in_the_servers_statement_leads_back_to_the_text(text: str) -> None:
-    (one,) = statements([], [f"INSERT INTO t {text}"], None)
-    assert one.text[offset_in_text(one.text, one.sql, one.sql.index("MARK")) :].startswith("MARK")
-    assert offset_in_text(one.text, one.sql, one.sql.index("$1")) == one.text.index(text[8:].split(",")[0].strip())
-
-
-def test_a_position_leads_to_its_place_in_the_file(found: Found) -> None:
-    content = "SELECT 1;\n  INSERT INTO t\n  VALUES (:first,\n          MARK);\n"
-    (one,) = found(content)
-    line, column = place_of(one, one.sql.index("MARK"))
-    assert content.splitlines()[line - 1][column - 1 :].startswith("MARK")
-    assert place_of(one, 0) == (one.line, one.column)
-    (one,) = found('q = """INSERT INTO t VALUES (%(a)s,\n  %(b)s, MARK)"""', ".py")
-    assert place_of(one, one.sql.index("MARK")) == (2, 10)
-
-
 # ---- functions of the server -----------------------------------------------------------------------------------------
 
 PLPGSQL = """
@@ -316,21 +293,6 @@ def test_the_server_parses_what_functions_and_programs_say(server: Server, datab
 
 
 # ---- pg_stat_statements ----------------------------------------------------------------------------------------------
-
-BINARIES = Path("/usr/lib/postgresql/15/bin")
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[psycopg.Connection[Any]]:
-    if not (BINARIES.parent / "lib" / "pg_stat_statements.so").exists():
-        pytest.skip(f"no pg_stat_statements beside {BINARIES}")
-    monkeypatch.setitem(embedded.SETTINGS, "shared_preload_libraries", "pg_stat_statements")
-    with (
-        running(f"path:{BINARIES}") as ours,
-        own_database(ours) as name,
-        psycopg.connect(ours.dsn(name), autocommit=True) as connection,
-    ):
-        yield connection
 
 
 def test_statements_come_from_the_statistics_of_the_server(counting: psycopg.Connection[Any]) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from harness.campaign.campaign import Options, explore, select
+from harness.doctor.parts import insert_parts
 from harness.doctor.sources import functions
 from harness.doctor.statement import Statement
 from harness.doctor.to_scenario import TranslationError, candidates, scenario, write
@@ -312,3 +313,17 @@ def test_candidates_are_each_upsert_and_each_insert_with_what_is_beside_it() -> 
         ["SELECT", "INSERT"],
         ["UPDATE", "INSERT"],
     ]
+
+
+def test_the_one_row_may_be_selected_from_nothing_and_hold_queries() -> None:
+    parts = insert_parts(
+        "INSERT INTO t AS x (a, b) OVERRIDING SYSTEM VALUE SELECT $1, (SELECT max(n) FROM y WHERE n > 1) "
+        "ON CONFLICT (a) DO UPDATE SET (b, c) = (1, 2) WHERE x.a > 1 RETURNING a"
+    )
+    assert (parts.table, parts.alias, parts.overriding) == ("t", "x", "OVERRIDING SYSTEM VALUE ")
+    assert parts.values == ("$1", "(SELECT max(n) FROM y WHERE n > 1)")
+    assert (parts.assignments, parts.where, parts.returning) == ((("b", "1"), ("c", "2")), "x.a > 1", "a")
+    for rows in ("SELECT n FROM y", "DEFAULT VALUES", "VALUES (1), (2)", "VALUES (1) ON CONFLICT (a) DO UPDATE SET "
+                 "(a, b) = (SELECT 1, 2)"):  # fmt: skip
+        with pytest.raises(TranslationError, match=r"cannot be translated|several calls"):
+            insert_parts(f"INSERT INTO t {rows}")

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from harness.doctor.anatomy import shapes
+from harness.doctor.anatomy import Unreadable, shapes
 from harness.doctor.examine import Diagnosis
-from harness.doctor.lexer import Unreadable
 from harness.doctor.statement import Statement
 
 _ON_ACTION = ("D111", "D203", "D204", "D205", "D208")

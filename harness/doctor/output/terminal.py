@@ -87,13 +87,13 @@ def _repair(repair: Repair, gutter: int, word: str) -> Iterator[Text]:
 
 def summary(consultation: Consultation) -> Sequence[str]:
     counts: Counter[str] = Counter(each.severity for one in consultation.examined for each in one.diagnoses)
-    told = ", ".join(_count(counts[severity], severity) for severity in COLORS if counts[severity]) or "nothing wrong"
+    told = ", ".join(_count(counts[severity], severity) for severity in COLORS if counts[severity])
     unchecked = sum(one.unchecked is not None for one in consultation.examined)
-    left = f"; {_count(unchecked, 'statement')} could not be checked" if unchecked else ""
-    lines = [
-        f"{_count(len(consultation.examined), 'upsert')} in {_count(consultation.statements, 'statement')}: "
-        f"{told}{left}"
-    ]
+    left = f"{_count(unchecked, 'statement')} could not be checked" if unchecked else ""
+    if not told and unchecked < max(1, len(consultation.examined)):
+        told = "nothing wrong"
+    upserts = _count(len(consultation.examined), "upsert")
+    lines = [f"{upserts} in {_count(consultation.statements, 'statement')}: {'; '.join(filter(None, (told, left)))}"]
     sound = [one for one in consultation.examined if not one.diagnoses and one.unchecked is None]
     for one in sound[:10]:
         judge = ", ".join(one.arbiters) if one.arbiters else "every unique index"

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.doctor.anatomy import shapes
-from harness.doctor.catalogue import Index, Table, bare
-from harness.doctor.lexer import normal, parameters_in, quoted, tokens_of
+from harness.doctor.catalogue import Index, Table
 from harness.doctor.plan import Question
 from harness.doctor.rules.rule import (
     Case,
@@ -22,6 +21,7 @@ from harness.doctor.rules.rule import (
     unique_index,
     whole,
 )
+from harness.scenario.lexer import CONSTANTS, normal, numbers_in, quoted, significant, unwrapped
 
 NO_ARBITER = "42P10"
 
@@ -42,7 +42,7 @@ def invalid_index(case: Case) -> Iterator[Found]:
                 (
                     Proposal(
                         ddl=(f"REINDEX INDEX CONCURRENTLY {in_schema(case.table, index.name)}",),
-                        comment=duplicates(case, index.target, index.predicate and bare(index.predicate)),
+                        comment=duplicates(case, index.target, index.predicate and unwrapped(index.predicate)),
                     ),
                 ),
             )
@@ -61,7 +61,7 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
     connections that live. Write the predicate as a constant.
     """
     asked = shapes(case.asked[0])[case.asked[1]].conflict
-    if asked is None or not (numbers := sorted(set(parameters_in(asked.predicate or "")))):
+    if asked is None or not (numbers := sorted(numbers_in(asked.predicate or ""))):
         return
     for index in _partial(case):
         assert index.predicate is not None
@@ -71,15 +71,14 @@ def predicate_is_a_parameter(case: Case) -> Iterator[Found]:
             )
             for chosen in itertools.islice(itertools.product(_constants(index.predicate), repeat=len(numbers)), 64)
         ]
-        arbiters = {name for plan in case.ask(questions) for one in plan.insertions for name in one.arbiters}
-        if index.name in arbiters:
-            written = f"${parameters_in(case.conflict.predicate or '')[0]}"
+        if any(index.name in plan.arbiters for plan in case.ask(questions)):
+            written = f"${numbers_in(case.conflict.predicate or '')[0]}"
             yield Found(
                 f"the clause's predicate holds a parameter ({written}), so {index.name} arbitrates only while plans "
                 "are custom: it passes on young connections, and fails once the plan is generic (psycopg: from the "
                 "11th call)",
                 (
-                    Proposal(edits=(Edit("target", f"{case.named} WHERE {bare(index.predicate)}"),)),
+                    Proposal(edits=(Edit("target", f"{case.named} WHERE {unwrapped(index.predicate)}"),)),
                     _for_every_row(case),
                 ),
             )
@@ -101,13 +100,13 @@ def partial_index(case: Case) -> Iterator[Found]:
     else, it says which conflicting rows are updated. Rows outside of the predicate never conflict.
     """
     edits = {
-        index.name: Edit("target", f"{case.named} WHERE {bare(index.predicate or '')}") for index in _partial(case)
+        index.name: Edit("target", f"{case.named} WHERE {unwrapped(index.predicate or '')}") for index in _partial(case)
     }
     meant = [index for index in _partial(case) if _arbitrates(case, index, edits[index.name])]
     if meant:
         written = case.conflict.predicate
         lacks = f"the clause's WHERE {written} does not imply that" if written else "the clause has no WHERE"
-        only = " and ".join(f"{index.name} WHERE {bare(index.predicate or '')}" for index in meant)
+        only = " and ".join(f"{index.name} WHERE {unwrapped(index.predicate or '')}" for index in meant)
         yield Found(
             f"{case.named} is unique only in part, by {only}, and {lacks}",
             (*(Proposal(edits=(edits[index.name],)) for index in meant), _for_every_row(case)),
@@ -130,7 +129,7 @@ def collation_or_opclass(case: Case) -> Iterator[Found]:
         return
     edit = Edit("target", "(" + ", ".join(element.bare for element in case.conflict.elements) + ")" + case.where)
     if (plan := case.accepts(edit)) is not None:
-        names = listed([name for one in plan.insertions for name in one.arbiters])
+        names = listed(plan.arbiters)
         yield Found(
             f"the clause asks for {listed([element.text for element in elements])}, and {names} has another "
             "collation or operator class",
@@ -219,7 +218,7 @@ def wrong_table(case: Case) -> Iterator[Found]:
     for other in case.catalogue.namesakes(case.table):
         edit = Edit("table", other.written)
         if (plan := case.accepts(edit)) is not None:
-            names = listed([name for one in plan.insertions for name in one.arbiters])
+            names = listed(plan.arbiters)
             yield Found(
                 f"{quoted(case.table.name)} is {case.table.written} by search_path "
                 f"({listed(case.catalogue.search_path)}), and the index {names} is that of {other.written}",
@@ -231,8 +230,9 @@ def wrong_table(case: Case) -> Iterator[Found]:
 def not_in_search_path(case: Case) -> Iterator[Found]:
     """The same where search_path leads to no table at all: `case.table` is one that has the name."""
     others = [table for table in case.catalogue.tables.values() if table.name == case.table.name]
+    path = listed(case.catalogue.search_path) or "empty"
     yield Found(
-        f"search_path ({listed(case.catalogue.search_path)}) leads to no table {quoted(case.table.name)}; there is "
+        f"search_path ({path}) leads to no table {quoted(case.table.name)}; there is "
         f"{listed([table.written for table in others])}",
         tuple(Proposal(edits=(Edit("table", table.written),)) for table in others[:3]),
         sqlstate="42P01",
@@ -250,7 +250,7 @@ def not_unique(case: Case) -> Iterator[Found]:
             yield Found(
                 f"the index {index.name} on {index.shown} is not unique, so it refuses no duplicate and cannot "
                 "arbitrate",
-                (_full_index(case, index.predicate and bare(index.predicate)), *_nearest(case)),
+                (_full_index(case, index.predicate and unwrapped(index.predicate)), *_nearest(case)),
             )
             return
 
@@ -335,13 +335,13 @@ def _for_every_row(case: Case) -> Proposal:
 def _arbitrates(case: Case, index: Index, edit: Edit) -> bool:
     """Whether the server takes this very index for the statement so edited."""
     plan = case.accepts(edit)
-    return plan is not None and any(index.name in one.arbiters for one in plan.insertions)
+    return plan is not None and index.name in plan.arbiters
 
 
 def _full_index(case: Case, where: str | None = None) -> Proposal:
     """The index that the clause as it stands asks for."""
     predicate = case.conflict.predicate
-    if where is None and predicate is not None and not parameters_in(predicate):
+    if where is None and predicate is not None and not numbers_in(predicate):
         where = predicate
     keys = "(" + ", ".join(element.text for element in case.conflict.elements) + ")"
     return Proposal(ddl=unique_index(case, keys, where=where), comment=duplicates(case, keys, where))
@@ -363,7 +363,7 @@ def _reachable(case: Case, index: Index) -> bool:
 
 def _constants(predicate: str) -> list[str]:
     """The values that could make a clause imply the predicate: its own constants, and both truth values."""
-    tokens = [token.text for token in tokens_of(predicate) if token.kind in ("string", "number")]
+    tokens = [token.text for token in significant(predicate) if token.kind in CONSTANTS]
     return list(dict.fromkeys([*tokens, "true", "false"]))
 
 
@@ -372,7 +372,7 @@ def _values(case: Case, chosen: dict[int, str]) -> tuple[str, ...]:
 
 
 def _mentions(expression: str, column: str) -> bool:
-    words = [quoted(token.name) for token in tokens_of(expression) if token.name is not None]
+    words = [quoted(token.name) for token in significant(expression) if token.name]
     return len(words) > 1 and column in words
 
 

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from harness.doctor.anatomy import Assignment
-from harness.doctor.catalogue import Column, Index, bare
-from harness.doctor.lexer import normal, quoted, tokens_of
+from harness.doctor.catalogue import Column, Index
 from harness.doctor.rules.rule import (
     Case,
     Edit,
@@ -19,6 +18,7 @@ from harness.doctor.rules.rule import (
     unique_index,
     whole,
 )
+from harness.scenario.lexer import CONSTANTS, normal, quoted, significant, unwrapped
 
 _OWNERS = re.compile(
     r"(owner|user|tenant|org|organi[sz]ation|customer|workspace|team|company|author)(_id|_uuid|_user_id)?|created_by"
@@ -36,7 +36,7 @@ def second_unique_index(case: Case) -> Iterator[Found]:
     index while the other waits at the second. DO NOTHING without a target covers all unique indexes; DO UPDATE can only
     have one key, so leave the other key to the server (a default, an identity), or catch 23505 and decide.
     """
-    if case.plan.refusal is not None or not case.conflict.targeted or not case.arbiters:
+    if not case.conflict.targeted or not case.arbiters:
         return
     loose = [index for index in case.table.uniques if index not in case.arbiters and not _covered(case, index)]
     if not loose:
@@ -62,8 +62,6 @@ def nulls_never_conflict(case: Case) -> Iterator[Found]:
     Make the column NOT NULL; or, from PostgreSQL 15 on, the index NULLS NOT DISTINCT; or give each shape of NULLs its
     own partial index and its own statement.
     """
-    if case.plan.refusal is not None:
-        return
     kept = [index.key_set for index in case.arbiters if not index.nulls_distinct]
     for index in case.arbiters:
         if not index.unique or not index.nulls_distinct or index.key_set in kept:
@@ -82,7 +80,7 @@ def nulls_never_conflict(case: Case) -> Iterator[Found]:
             )
         ]
         if case.catalogue.major >= 15:
-            keys, where = index.target, index.predicate and bare(index.predicate)
+            keys, where = index.target, index.predicate and unwrapped(index.predicate)
             made = unique_index(case, keys, where=where, more=" NULLS NOT DISTINCT")
             proposals.append(Proposal(ddl=made, comment=duplicates(case, keys, where)))
         yield Found(
@@ -99,7 +97,7 @@ def changes_a_key(case: Case) -> Iterator[Found]:
     Who holds the old one finds nothing, foreign keys refuse or cascade, and the new value may be taken: 23505. It is
     usually an accident of "replace all columns". List the columns that an upsert may replace, and leave the keys out.
     """
-    if case.plan.refusal is not None or case.conflict.action != "update":
+    if case.conflict.action != "update":
         return
     held = {name for index in case.arbiters for name in index.columns or ()}
     keys = {name: index for index in reversed(case.table.uniques) for name in index.columns or ()}
@@ -122,7 +120,7 @@ def changes_the_owner(case: Case) -> Iterator[Found]:
     If several owners may have the same thing, the owner belongs into the key: a unique index on (user_id, waba_id), and
     a conflict target that names both. If not, leave the owner out of SET, and look at whose row came back.
     """
-    if case.plan.refusal is not None or case.conflict.action != "update":
+    if case.conflict.action != "update":
         return
     held = {name for index in case.arbiters for name in index.columns or ()}
     keys = {name for index in case.table.uniques for name in index.columns or ()} - held
@@ -160,7 +158,7 @@ def nothing_returned(case: Case) -> Iterator[Found]:
     UPDATE with a harmless assignment, which locks and returns the row (and writes a new version, and fires UPDATE
     triggers), or a SELECT in a second statement. The same goes for DO UPDATE ... WHERE where the condition is false.
     """
-    if case.plan.refusal is not None or case.shape.returning is None or case.conflict.action != "nothing":
+    if case.shape.returning is None or case.conflict.action != "nothing":
         return
     candidates = [
         i for i in case.judges if i.unique and i.immediate and i.columns is not None and not made_anew(case, i)
@@ -189,7 +187,7 @@ def predicate_without_effect(case: Case) -> Iterator[Found]:
     Where a full unique index is on the same columns it arbitrates, and rows outside of the predicate conflict as well:
     the refunded purchase keeps the course from being bought again.
     """
-    if case.plan.refusal is not None or case.conflict.predicate is None:
+    if case.conflict.predicate is None:
         return
     full = [index for index in case.arbiters if index.predicate is None]
     if full:
@@ -216,7 +214,7 @@ def soft_deleted_row(case: Case) -> Iterator[Found]:
     Either the update restores (SET deleted_at = NULL), or the index is partial (WHERE deleted_at IS NULL), and then
     every upsert must name that predicate (D103).
     """
-    if case.plan.refusal is not None or any(index.predicate is not None for index in case.judges):
+    if any(index.predicate is not None for index in case.judges):
         return
     column = next((column for column in case.table.columns if _DELETED.fullmatch(column.name)), None)
     keyed = [index for index in case.judges if index.unique and not made_anew(case, index)]
@@ -320,13 +318,13 @@ def _may_be_null(case: Case, index: Index, name: str) -> bool:
 
 
 def _not_null(value: str, column: Column) -> bool:
-    tokens = [token for token in tokens_of(value) if token.kind != "space"]
-    if len(tokens) == 1 and tokens[0].keyword == "DEFAULT":
+    tokens = significant(value)
+    if len(tokens) == 1 and tokens[0].word == "default":
         return column.default is not None
     first = tokens[0] if tokens else None
     return (
         first is not None
-        and (first.kind in ("string", "number") or first.keyword in ("TRUE", "FALSE"))
+        and (first.kind in CONSTANTS or first.word in ("true", "false"))
         and (len(tokens) == 1 or tokens[1].text == "::")
     )
 

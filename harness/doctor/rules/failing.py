@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from harness.doctor.catalogue import Index
-from harness.doctor.lexer import normal, quoted, tokens_of
 from harness.doctor.rules.rule import OLD, Case, Edit, Found, Proposal, listed, place, rule, whole
+from harness.scenario.lexer import CONSTANTS, normal, quoted, significant
 
 
 @rule("D109", "ON CONSTRAINT names no constraint of the table", kind="refused", sqlstate="42704")
@@ -15,7 +15,7 @@ def index_as_constraint(case: Case) -> Iterator[Found]:
     Name the columns (and the predicate) of the index instead: that also survives a renaming. A plain unique index can
     be made a constraint (ADD CONSTRAINT ... UNIQUE USING INDEX); a partial one, or one on an expression, cannot.
     """
-    if case.sqlstate != "42704" or case.shape.conflict is None or (name := case.conflict.constraint) is None:
+    if case.sqlstate != "42704" or (name := case.conflict.constraint) is None:
         return
     index = case.table.index(name)
     if index is None:
@@ -45,8 +45,6 @@ def deferrable(case: Case) -> Iterator[Found]:
     older conflicts first.) A unique constraint cannot be altered to NOT DEFERRABLE: it is replaced by another
     one.
     """
-    if case.plan.refusal is not None:
-        return
     for index in case.judges:
         if index.immediate or not index.valid:
             continue
@@ -77,7 +75,7 @@ def exclusion_update(case: Case) -> Iterator[Found]:
 
     DO NOTHING is possible. To replace what overlaps, delete it and insert in one transaction, and be ready for 23P01.
     """
-    if case.sqlstate != "42809" or case.shape.conflict is None or case.conflict.action == "nothing":
+    if case.sqlstate != "42809" or case.conflict.action == "nothing":
         return
     for index in case.table.uniques:
         if index.exclusion and case.conflict.constraint == index.constraint:
@@ -96,7 +94,7 @@ def update_without_target(case: Case) -> Iterator[Found]:
     With several unique keys the conflicting row could be several rows. There is no ON DUPLICATE KEY here: choose the
     key that makes two rows the same thing, and think about the others (D201).
     """
-    if case.sqlstate != "42601" or case.shape.conflict is None or case.conflict.targeted:
+    if case.sqlstate != "42601" or case.conflict.targeted:
         return
     if case.conflict.action == "nothing":
         return
@@ -116,7 +114,7 @@ def same_key_twice(case: Case) -> Iterator[Found]:
     PostgreSQL does not take the last one, since rows have no order. Deduplicate before: DISTINCT ON, or a dictionary in
     the application. DO NOTHING accepts duplicates.
     """
-    if case.plan.refusal is not None or case.conflict.action != "update" or not case.shape.rows:
+    if case.conflict.action != "update" or not case.shape.rows:
         return
     for index in case.arbiters:
         if index.predicate is not None or index.columns is None or not given(case, index):
@@ -179,18 +177,12 @@ def surely_equal(one: str, other: str, index: Index) -> bool:
     """Whether both are the same constant. NULLs are equal only to an index without distinct NULLs; a parameter may be
     NULL.
     """
-    tokens = [token for token in tokens_of(one) if token.kind != "space"]
+    tokens = significant(one)
     constant = all(
-        token.kind in ("string", "number") or token.keyword in ("TRUE", "FALSE", "NULL") or token.text == "-"
-        for token in tokens
+        token.kind in CONSTANTS or token.word in ("true", "false", "null") or token.text == "-" for token in tokens
     )
-    null = tokens[0].keyword == "NULL" if tokens else True
-    return (
-        constant
-        and not (null and index.nulls_distinct)
-        and [t.text.upper() if t.kind == "word" else t.text for t in tokens]
-        == [t.text.upper() if t.kind == "word" else t.text for t in tokens_of(other) if t.kind != "space"]
-    )
+    null = tokens[0].word == "null" if tokens else True
+    return constant and not (null and index.nulls_distinct) and normal(one) == normal(other)
 
 
 def distinct(case: Case, columns: tuple[str, ...]) -> Edit:
@@ -208,5 +200,5 @@ def _type(case: Case, name: str) -> str:
 
 
 def _rule_name(definition: str) -> str:
-    words = [token.name for token in tokens_of(definition) if token.name is not None]
+    words = [token.name for token in significant(definition) if token.name]
     return next((words[at + 1] or "" for at, word in enumerate(words[:-1]) if word == "rule"), normal(definition))

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from harness.doctor.lexer import quoted, tokens_of
 from harness.doctor.rules.conflict import made_anew
 from harness.doctor.rules.failing import distinct, given, surely_equal
 from harness.doctor.rules.rule import Case, Edit, Found, Proposal, listed, place, rule, whole
+from harness.scenario.lexer import quoted, significant
 
 INT4_MAX = 2**31 - 1
 YEAR_S = 365.25 * 24 * 3600
@@ -20,8 +20,6 @@ def burned_sequence(case: Case) -> Iterator[Found]:
     few thousand rows. Make it bigint. (Looking first and inserting only what is missing saves values, and brings the
     race back.) `--rate` says with how many calls a second to reckon.
     """
-    if case.plan.refusal is not None:
-        return
     for column in case.table.columns:
         numbers = column.sequence
         if numbers is None or numbers.most > INT4_MAX or column.name in case.columns:
@@ -50,8 +48,6 @@ def trigger_fires(case: Case) -> Iterator[Found]:
     upsert twice or three times. Statement-level triggers for INSERT and UPDATE both fire, whatever happens. A trigger
     that changes a key column decides which row is met.
     """
-    if case.plan.refusal is not None:
-        return
     before = [trigger for trigger in case.table.triggers if trigger.before and trigger.row and trigger.insert]
     if before:
         both = case.conflict.action == "update" and any(trigger.update for trigger in before)
@@ -68,18 +64,13 @@ def maybe_twice(case: Case) -> Iterator[Found]:
 
     Deduplicate in the application, keeping the last; or with DISTINCT ON, whose ORDER BY says which one to keep.
     """
-    if (
-        case.plan.refusal is not None
-        or case.conflict.action != "update"
-        or case.shape.deduplicated
-        or not case.arbiters
-    ):
+    if case.conflict.action != "update" or case.shape.deduplicated or not case.arbiters:
         return
     index = case.arbiters[0]
     if case.shape.rows is not None:
         several = len(case.shape.rows) > 1 and not _all_differ(case)
     else:
-        several = case.shape.query is not None and any(token.keyword == "FROM" for token in tokens_of(_query(case)))
+        several = case.shape.query is not None and any(token.word == "from" for token in significant(_query(case)))
     if several and not made_anew(case, index):
         edits = (distinct(case, index.columns),) if index.columns is not None and given(case, index) else ()
         yield Found(
@@ -96,7 +87,7 @@ def hidden_conflicts(case: Case) -> Iterator[Found]:
 
     Name the key that makes it the same thing; the others then show as 23505 (D201): one of the two you have to choose.
     """
-    if case.plan.refusal is not None or case.conflict.targeted:
+    if case.conflict.targeted:
         return
     met = [index for index in case.table.uniques if not made_anew(case, index)]
     if len(met) > 1:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.doctor.anatomy import Conflict, Shape, shapes
-from harness.doctor.catalogue import Catalogue, Index, Table, bare
-from harness.doctor.lexer import normal, parameters_in, quoted, tokens_of
+from harness.doctor.catalogue import Catalogue, Index, Table
 from harness.doctor.plan import Plan, Question
 from harness.doctor.statement import Statement
+from harness.scenario.lexer import normal, numbers_in, quoted, significant, unwrapped
 
 Severity = Literal["error", "warning", "hint"]
 Part = Literal["target", "act", "table", "query", "whole"]
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def conflict(self) -> Conflict:
-        """Of an INSERT ... ON CONFLICT: rules of the kind "conflict" see no other."""
+        """Of an INSERT ... ON CONFLICT: only rules of the kind "merge" see anything else."""
         assert self.shape.conflict is not None
         return self.shape.conflict
 
@@ -77,8 +77,7 @@ class Case:
     @property
     def arbiters(self) -> tuple[Index, ...]:
         """As the server infers them. Empty for DO NOTHING without a target, and where it refuses."""
-        names = [name for insertion in self.plan.insertions for name in insertion.arbiters]
-        return tuple(index for index in self.table.indexes if index.name in names)
+        return tuple(index for index in self.table.indexes if index.name in self.plan.arbiters)
 
     @property
     def judges(self) -> tuple[Index, ...]:
@@ -142,12 +141,13 @@ def edited_text(text: str, number: int, edits: Sequence[Edit]) -> str:
 
 
 def parameters_of(sql: str) -> int:
-    return max(parameters_in(sql), default=0)
+    return max(numbers_in(sql), default=0)
 
 
 # The register ------------------------------------------------------------------------------------------------------
 
 Check = Callable[[Case], Iterator[Found]]
+# Refused with 42P10; refused with anything else; planned by the server; a MERGE; found without looking at a table.
 Kind = Literal["no arbiter", "refused", "conflict", "merge", "other"]
 
 
@@ -200,7 +200,7 @@ def unique_index(
 
 def free_name(case: Case, table: Table, keys: str) -> str:
     columns = {column.name for column in table.columns}
-    words = [token.name for token in tokens_of(keys) if token.name in columns and token.name is not None]
+    words = [token.name for token in significant(keys) if token.name in columns and token.name]
     stem = "_".join([table.name, *words])[:56] + "_key"
     taken = {index.name for other in case.catalogue.tables.values() for index in other.indexes}
     return next(name for name in (stem, *(f"{stem}{n}" for n in range(1, 100))) if name not in taken)
@@ -223,7 +223,7 @@ def dropping(table: Table, index: Index) -> str:
 
 def whole(index: Index) -> str:
     """The conflict target that means this index."""
-    return index.target + (f" WHERE {bare(index.predicate)}" if index.predicate else "")
+    return index.target + (f" WHERE {unwrapped(index.predicate)}" if index.predicate else "")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ Which policies apply is in the table "Policies Applied by Command Type" of the C
 from collections.abc import Iterator
 
 from harness.doctor.catalogue import Policy
-from harness.doctor.lexer import quoted
 from harness.doctor.rules.rule import Case, Edit, Found, Proposal, listed, place, rule
+from harness.scenario.lexer import quoted
 
 
 @rule("D117", "row-level security without a policy for SELECT", sqlstate="42501")
@@ -19,7 +19,7 @@ def no_select_policy(case: Case) -> Iterator[Found]:
     (unless FORCE ROW LEVEL SECURITY), which is why it works in psql. DO NOTHING without target and without RETURNING
     reads nothing.
     """
-    if case.plan.refusal is not None or not case.table.row_security:
+    if not case.table.row_security:
         return
     silent = case.conflict.action == "nothing" and case.shape.returning is None
     if silent and not case.conflict.targeted:
@@ -47,7 +47,7 @@ def no_update_policy(case: Case) -> Iterator[Found]:
     It is also 42501 where a policy is there and its USING excludes the row: somebody else's row is not skipped, it is
     an error, which tells that the key is taken. (A plain UPDATE would have passed over it in silence.)
     """
-    if case.plan.refusal is not None or not case.table.row_security or case.conflict.action != "update":
+    if not case.table.row_security or case.conflict.action != "update":
         return
     for policy in _lacking(case, "w")[:1]:
         yield Found(

@@ -4,7 +4,8 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -15,10 +16,10 @@ from harness.doctor.sources import code, sql_text
 from harness.doctor.sources.files import read, walk
 from harness.doctor.sources.found import Found, found_in
 from harness.doctor.sources.languages import BY_SUFFIX
-from harness.doctor.sources.lexer import Kind, tokens
 from harness.doctor.sources.schema import load_schema
 from harness.doctor.sources.text import Source, SourceError, SourceWarning
 from harness.doctor.statement import Statement
+from harness.scenario.lexer import Kind, significant
 
 __all__ = ["SourceError", "SourceWarning", "from_server", "functions", "load_schema", "statements"]
 
@@ -144,24 +145,14 @@ def _statistics(connection: Connection[TupleRow]) -> list[TupleRow]:
 def _normalised(statement: Statement, number: int) -> Statement:
     inferred = _inference_parameters(statement.sql)
     note = tuple(f"{parameter}, a constant that pg_stat_statements left out" for parameter in inferred)
-    return Statement(
-        statement.file,
-        number,
-        statement.column,
-        statement.text,
-        statement.sql,
-        statement.parameters,
-        statement.ignored,
-        (*statement.dynamic, *note),
-    )
+    return replace(statement, line=number, dynamic=(*statement.dynamic, *note))
 
 
 def _inference_parameters(text: str) -> list[str]:
     """The parameters between ON CONFLICT and DO."""
-    inside, found, before = False, [], ""
-    for token in tokens(text):
-        inside = (inside or (before == "on" and token.word == "conflict")) and token.word != "do"
+    inside, found = False, []
+    for before, token in pairwise(significant(text)):
+        inside = (inside or (before.word == "on" and token.word == "conflict")) and token.word != "do"
         if inside and token.kind is Kind.NUMBERED:
             found.append(token.text)
-        before = before if token.kind in (Kind.SPACE, Kind.COMMENT) else token.word
     return found

@@ -1,15 +1,15 @@
 """Statements made of commands found in a text: place, numbered placeholders, and what a comment says to ignore."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.doctor.sources.lexer import Token, commands
+from harness.doctor.sources.outline import Outline, outline_of, without_prefix
 from harness.doctor.sources.placeholders import numbered
-from harness.doctor.sources.shape import Shape, plain, shape_of, without_prefix
 from harness.doctor.sources.text import Source, Text
 from harness.doctor.statement import Statement
+from harness.scenario.lexer import Tokens, commands
 
 _IGNORE = re.compile(r"(?:--|#|//|\*)[ \t]*harness:[ \t]*ignore\b([^\n]*)")
 _COMMENT_LINE = re.compile(r"\s*(?:--|#|//|/?\*)")
@@ -34,9 +34,9 @@ class Found:
 class Scope(Protocol):
     """What a function around a statement means by some of its words."""
 
-    def variables(self, tokens: Sequence[Token], shape: Shape) -> Mapping[int, str]: ...
+    def variables(self, tokens: Tokens, outline: Outline) -> Mapping[int, str]: ...
 
-    def hidden(self, tokens: Sequence[Token]) -> frozenset[int]: ...
+    def hidden(self, tokens: Tokens) -> frozenset[int]: ...
 
 
 def found_in(text: Text, source: Source) -> Iterator[Found]:
@@ -49,7 +49,7 @@ def found_in(text: Text, source: Source) -> Iterator[Found]:
 
 
 def made_of(
-    tokens: Sequence[Token], text: Text, source: Source, *, literal: int | None = None, scope: Scope | None = None
+    tokens: Tokens, text: Text, source: Source, *, literal: int | None = None, scope: Scope | None = None
 ) -> Found | None:
     """The statement that a command is, or None.
 
@@ -57,14 +57,14 @@ def made_of(
     plpgsql around it.
     """
     own = without_prefix(tokens)
-    shape = shape_of(own)
-    if shape is None:
+    outline = outline_of(own)
+    if outline is None:
         return None
     part = text[own[0].start : own[-1].end]
     if scope is None:
-        ready = numbered(part, names=shape.names)
+        ready = numbered(part, names=outline.names)
     else:
-        ready = numbered(part, names=shape.names, variables=scope.variables(own, shape), hidden=scope.hidden(own))
+        ready = numbered(part, names=outline.names, variables=scope.variables(own, outline), hidden=scope.hidden(own))
     # PERFORM has come as a token that says SELECT.
     sql = own[0].text + ready.sql[own[0].end - own[0].start :]
     offset = part.offsets[0]
@@ -79,7 +79,7 @@ def made_of(
         _ignored(source, line if literal is None else literal, line, source.place(part.offsets[-1])[0]),
         ready.dynamic,
     )
-    return Found(shape.kind, shape.table, frozenset(filter(None, map(plain, own))), offset, statement)
+    return Found(outline.kind, outline.table, frozenset(filter(None, (token.name for token in own))), offset, statement)
 
 
 def _ignored(source: Source, above: int, first: int, last: int) -> frozenset[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.doctor.sources.languages import Escapes, Language
-from harness.doctor.sources.text import HOLE, Source, Text, join, made
+from harness.doctor.sources.text import Source, Text, join, made
+from harness.scenario.lexer import HOLE
 
 if TYPE_CHECKING:
     from tree_sitter import Node

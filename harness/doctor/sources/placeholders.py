@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.doctor.sources.lexer import BLANK, Kind, Token, tokens
-from harness.doctor.sources.text import HOLE, Text, words
-from harness.doctor.statement import Statement
+from harness.doctor.sources.text import Text, words
+from harness.scenario.lexer import BLANK, HOLE, Kind, Token, tokens
 
 # The styles, by precedence: a statement that has one of them has none of the others, so that `?` beside $1 is jsonb's.
 _STYLES = ((Kind.NUMBERED,), (Kind.HOLE,), (Kind.PYFORMAT, Kind.FORMAT), (Kind.NAMED,), (Kind.AT,), (Kind.QUESTION,))
@@ -70,35 +69,6 @@ def numbered(
         else:
             parts.append(token.text.replace("%%", "%") if Kind.FORMAT in style else token.text)
     return Numbered("".join(parts), max(numbers.values(), default=0), tuple(dict.fromkeys(dynamic)))
-
-
-def offset_in_text(text: str, sql: str, offset: int) -> int:
-    """Where the character of `sql` stands in `text`, from which it was made: the server speaks of positions in `sql`.
-
-    The tokens of both correspond one to one; inside a placeholder it is the placeholder's start.
-    """
-    there = 0
-    for token in tokens(sql):
-        original = next(tokens(text, there), None)
-        if original is None:
-            return len(text)
-        if offset < token.end:
-            return there + (offset - token.start if original.text == token.text else 0)
-        there = original.end
-    return len(text)
-
-
-def place_of(statement: Statement, offset: int) -> tuple[int, int]:
-    """Line and column, in its file, of a character of a statement's `sql`.
-
-    Exact in files of SQL and in literals that hold their text as it is. What a language takes away, escapes and
-    margins, is not in `text` any more: there the column may be off, and the line of what is put together of several.
-    """
-    before = statement.text[: offset_in_text(statement.text, statement.sql, offset)]
-    lines = before.count("\n")
-    if not lines:
-        return statement.line, statement.column + len(before)
-    return statement.line + lines, len(before) - before.rindex("\n")
 
 
 def _with_neighbours(every: list[Token]) -> Iterator[tuple[int, Token | None, Token]]:

@@ -11,10 +11,9 @@ from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
 from harness.doctor.sources.files import read
-from harness.doctor.sources.lexer import Command, Kind, Token, commands
 from harness.doctor.sources.migrations import forward, scripts
-from harness.doctor.sources.shape import elements
 from harness.doctor.sources.text import Source, SourceError, SourceWarning
+from harness.scenario.lexer import Command, Kind, Token, commands, split_at
 
 _INCLUDE = re.compile(r"\\(?P<relative>i|ir|include|include_relative)\s+'?(?P<path>[^'\s]+)")
 # Roles and databases are the whole server's, not the scratch database's; privileges change no plan; transactions would
@@ -152,7 +151,7 @@ def _for_everybody(sql: str, command: Command) -> str:
     tokens = command.tokens
     start = next((at for at, token in enumerate(tokens) if token.word == "to"), len(tokens))
     end = start + 1
-    for roles in elements(tokens[start + 1 :]):
+    for roles in split_at(",", tokens[start + 1 :]):
         end += 1 + (end > start + 1)
         if len(roles) > 1:
             break

@@ -1,16 +1,14 @@
 """SQL as files hold it: commands, and the static statements inside functions, whose variables are parameters."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 from harness.doctor.sources.found import Found, made_of
-from harness.doctor.sources.lexer import Command, Kind, Token, commands
-from harness.doctor.sources.shape import Shape, closing, elements, name_end, plain
+from harness.doctor.sources.outline import Outline, name_end
 from harness.doctor.sources.text import Source, Text
-
-Tokens = Sequence[Token]
+from harness.scenario.lexer import Command, Kind, Token, Tokens, closing, commands, split_at
 
 _ROUTINE = re.compile(r"create (or replace )?(function|procedure)\b|do\b")
 _BODY_QUOTES = re.compile(r"\$\w*\$|'")
@@ -43,16 +41,16 @@ class Routine:
     names: frozenset[str]
     records: frozenset[str]
 
-    def variables(self, tokens: Tokens, shape: Shape) -> Mapping[int, str]:
+    def variables(self, tokens: Tokens, outline: Outline) -> Mapping[int, str]:
         """The tokens that are variables. Columns to write to and names of tables are none, whatever they are called."""
         found: dict[int, str] = {}
         for at, token in enumerate(tokens):
-            name, before = plain(token), tokens[at - 1].text if at else ""
+            name, before = token.name, tokens[at - 1].text if at else ""
             after = tokens[at + 1].text if at + 1 < len(tokens) else ""
-            if at in shape.names or after == "(" or before in (".", "::"):
+            if at in outline.names or after == "(" or before in (".", "::"):
                 continue
             if self._is_qualified(tokens, at):
-                found[at] = plain(tokens[at + 2])
+                found[at] = tokens[at + 2].name
             if name not in self.names | self.records:
                 continue
             if before.lower() in ("set", "as") or (before == "," and after == "="):
@@ -60,7 +58,7 @@ class Routine:
             if after != ".":
                 found[at] = name
             elif name in self.records and at + 2 < len(tokens):
-                found[at] = f"{name}.{plain(tokens[at + 2])}"
+                found[at] = f"{name}.{tokens[at + 2].name}"
         return found
 
     def hidden(self, tokens: Tokens) -> frozenset[int]:
@@ -71,11 +69,11 @@ class Routine:
             if word == "into" and at and words[at - 1] not in ("insert", "merge"):
                 end = at + 1 + (words[at + 1 : at + 2] == ["strict"])
                 end = name_end(tokens, end)
-                while words[end : end + 1] == [","] and plain(tokens[end + 1]) in self.names | self.records:
+                while words[end : end + 1] == [","] and tokens[end + 1].name in self.names | self.records:
                     end = name_end(tokens, end + 1)
                 hidden.update(range(at, end))
             elif words[at + 1 : at + 2] == ["."] and (
-                plain(tokens[at]) in self.records or self._is_qualified(tokens, at)
+                tokens[at].name in self.records or self._is_qualified(tokens, at)
             ):
                 hidden.update((at + 1, at + 2))
         return frozenset(hidden)
@@ -83,12 +81,7 @@ class Routine:
     def _is_qualified(self, tokens: Tokens, at: int) -> bool:
         """`my_function.argument`"""
         after = tokens[at + 1 : at + 3]
-        return (
-            plain(tokens[at]) == self.name
-            and len(after) == 2
-            and after[0].text == "."
-            and plain(after[1]) in self.names
-        )
+        return tokens[at].name == self.name and len(after) == 2 and after[0].text == "." and after[1].name in self.names
 
 
 def _inside(command: Command, text: Text, source: Source) -> Iterator[Found]:
@@ -129,10 +122,10 @@ def _head(tokens: Tokens) -> Routine:
     lists = [end] if words[end : end + 1] == ["("] else []
     lists += [at + 2 for at in range(end, len(tokens) - 2) if words[at : at + 3] == ["returns", "table", "("]]
     for opening in lists:
-        for element in elements(tokens[opening + 1 : closing(tokens, opening)]):
+        for element in split_at(",", tokens[opening + 1 : closing(tokens, opening)]):
             named = element[1:] if element[0].word in _MODES else element
-            names.update(filter(None, [plain(named[0])] if len(named) > 1 else []))
-    return Routine(plain(tokens[end - 1]), frozenset(names), frozenset())
+            names.update(filter(None, [named[0].name] if len(named) > 1 else []))
+    return Routine(tokens[end - 1].name, frozenset(names), frozenset())
 
 
 def _bodies(tokens: Tokens) -> Iterator[Token]:
@@ -161,9 +154,9 @@ def _declared(routine: Routine, tokens: Tokens) -> Routine:
         if declaring and before in ("declare", ";") and token.kind in (Kind.WORD, Kind.NAME):
             rest = [other.word for other in tokens[at + 1 : at + 12]]
             kind = rest[: rest.index(";")] if ";" in rest else rest
-            (records if "record" in kind or "rowtype" in kind else names).add(plain(token))
+            (records if "record" in kind or "rowtype" in kind else names).add(token.name)
         elif before == "for" and tokens[at + 1 : at + 2] and tokens[at + 1].word == "in":
-            records.add(plain(token))
+            records.add(token.name)
     return Routine(routine.name, frozenset(names - {""}), frozenset(records - {""}))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
-HOLE = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands in a text for a part that only the running program knows
+from harness.scenario.lexer import HOLE
 
 
 def words(text: str) -> frozenset[str]:

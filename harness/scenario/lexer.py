@@ -10,7 +10,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
-from harness.doctor.sources.text import HOLE
+HOLE = "\ufffc"  # OBJECT REPLACEMENT CHARACTER: stands in a text for a part that only the running program knows
 
 
 class Kind(Enum):
@@ -36,6 +36,7 @@ class Kind(Enum):
 
 
 BLANK = (Kind.SPACE, Kind.COMMENT)
+CONSTANTS = (Kind.STRING, Kind.DOLLAR, Kind.NUMBER)
 PLACEHOLDERS = (Kind.NUMBERED, Kind.PYFORMAT, Kind.FORMAT, Kind.NAMED, Kind.AT, Kind.QUESTION)
 
 
@@ -49,6 +50,16 @@ class Token(NamedTuple):
     def word(self) -> str:
         """A keyword or plain name in lower case, a symbol as it is; empty for anything that can be neither."""
         return self.text.lower() if self.kind in (Kind.WORD, Kind.SYMBOL) else ""
+
+    @property
+    def name(self) -> str:
+        """The name that it is, as the server folds it; empty for what is none."""
+        if self.kind is Kind.NAME and not self.text.startswith(":"):
+            return self.text[self.text.index('"') + 1 : -1].replace('""', '"')
+        return self.text.lower() if self.kind is Kind.WORD else ""
+
+
+Tokens = Sequence[Token]
 
 
 # The first alternative that matches wins: what hides others stands before them.
@@ -76,6 +87,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_KINDS = {kind.value: kind for kind in Kind} | {"block": Kind.COMMENT, "other": Kind.SYMBOL, "tag": Kind.DOLLAR}
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
@@ -86,8 +98,7 @@ def tokens(text: str, start: int = 0) -> Iterator[Token]:
         assert match is not None  # the last alternative takes anything
         group = match.lastgroup or ""
         end = _block_end(text, start) if group == "block" else match.end()
-        kind = {"block": Kind.COMMENT, "other": Kind.SYMBOL, "tag": Kind.DOLLAR}.get(group) or Kind(group)
-        yield Token(kind, text[start:end], start, end)
+        yield Token(_KINDS[group], text[start:end], start, end)
         start = end
 
 
@@ -164,6 +175,82 @@ def commands(text: str, *, psql: bool = False) -> Iterator[Command]:
         yield Command(tuple(current), "")
 
 
-def _copies_in(tokens: Sequence[Token]) -> bool:
+def _copies_in(tokens: Tokens) -> bool:
     words = [token.word for token in tokens]
     return words[:1] == ["copy"] and any(a == "from" and b == "stdin" for a, b in pairwise(words))
+
+
+# ---- what can be said of a text from its tokens alone ----------------------------------------------------------------
+
+
+def significant(text: str) -> list[Token]:
+    """The tokens that are neither blanks nor comments."""
+    return [token for token in tokens(text) if token.kind not in BLANK]
+
+
+def closing(tokens: Tokens, opening: int) -> int:
+    """The number of the token that closes the parenthesis opened there; the last one's where none does."""
+    depth = 0
+    for at in range(opening, len(tokens)):
+        depth += (tokens[at].text in ("(", "[")) - (tokens[at].text in (")", "]"))
+        if depth == 0:
+            return at
+    return len(tokens) - 1
+
+
+def split_at(word: str, tokens: Tokens) -> Iterator[Tokens]:
+    """What stands between these words (commas, say) outside of parentheses."""
+    depth = start = 0
+    for at, token in enumerate(tokens):
+        depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+        if token.word == word and depth == 0:
+            yield tokens[start:at]
+            start = at + 1
+    if start < len(tokens):
+        yield tokens[start:]
+
+
+def written(text: str, tokens: Tokens) -> str:
+    """How the text has it, from the first of these tokens to the last."""
+    return text[tokens[0].start : tokens[-1].end] if tokens else ""
+
+
+def numbers_in(sql: str) -> tuple[int, ...]:
+    """The n of its $n, each once, in order."""
+    return tuple(dict.fromkeys(int(token.text[1:]) for token in tokens(sql) if token.kind is Kind.NUMBERED))
+
+
+def unwrapped(expression: str) -> str:
+    """Without parentheses around the whole, and without what stands around those."""
+    own = significant(expression)
+    while len(own) > 1 and own[0].text == "(" and closing(own, 0) == len(own) - 1:
+        own = own[1:-1]
+    return written(expression, own)
+
+
+def normal(expression: str) -> str:
+    """For comparison: without comments, case, spaces, and parentheses around the whole."""
+    return " ".join(quoted(one.name) if one.name else one.text for one in significant(unwrapped(expression)))
+
+
+def quoted(name: str) -> str:
+    """A name as it must be written: quoted where folding or a keyword would change it."""
+    plain = re.fullmatch(r"[a-z_][a-z0-9_$]*", name) and name not in _RESERVED
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+# Appendix C, "reserved" in the column PostgreSQL: what must be quoted to be a column's or a table's name.
+_RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema
+    current_time current_timestamp current_user default deferrable desc distinct do else end except false fetch for
+    foreign freeze from full grant group having ilike in initially inner intersect into is isnull join lateral
+    leading left like limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps
+    placing primary references returning right select session_user similar some symmetric system_user table
+    tablesample then to trailing true union unique user using variadic verbose when where window with
+    """,
+    )
+)

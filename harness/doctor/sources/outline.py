@@ -1,13 +1,10 @@
 """Which commands are INSERT, MERGE and their like, told from English by their shape, and where names stand in them."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.doctor.sources.lexer import PLACEHOLDERS, Kind, Token
 from harness.doctor.sources.text import words
-
-Tokens = Sequence[Token]
+from harness.scenario.lexer import PLACEHOLDERS, Kind, Tokens, closing
 
 _UNKNOWN = (Kind.HOLE, Kind.TEMPLATE)
 _NAME_KINDS = (Kind.WORD, Kind.NAME, *_UNKNOWN, *PLACEHOLDERS)
@@ -16,7 +13,7 @@ _DETERMINERS = words("a all an another any each every her his its my no our some
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Outline:
     """What a command is, and which of its tokens (by number) name things: no parameter can stand there."""
 
     kind: str  # INSERT and MERGE also when they stand inside WITH
@@ -24,7 +21,7 @@ class Shape:
     names: frozenset[int]
 
 
-def shape_of(tokens: Tokens) -> Shape | None:
+def outline_of(tokens: Tokens) -> Outline | None:
     """The shape of a command of interest, else None: text that merely begins with the word "insert" has none."""
     first = tokens[0].word if tokens else ""
     if any(pair == ("duplicate", "key") for pair in pairwise(token.word for token in tokens)):
@@ -33,7 +30,7 @@ def shape_of(tokens: Tokens) -> Shape | None:
         return _written(tokens, 0)
     if first == "with":
         inside = (_written(tokens, i) for i, token in enumerate(tokens) if token.word in ("insert", "merge"))
-        if found := next((shape for shape in inside if shape), None):
+        if found := next((outline for outline in inside if outline), None):
             return found
         first = next((word for word in (token.word for token in tokens) if word in ("update", "delete", "select")), "")
     match first:
@@ -57,28 +54,6 @@ def without_prefix(tokens: Tokens) -> Tokens:
     return tokens
 
 
-def closing(tokens: Tokens, opening: int) -> int:
-    """The number of the token that closes the parenthesis opened there; the last one's where none does."""
-    depth = 0
-    for at in range(opening, len(tokens)):
-        depth += (tokens[at].text in ("(", "[")) - (tokens[at].text in (")", "]"))
-        if depth == 0:
-            return at
-    return len(tokens) - 1
-
-
-def elements(tokens: Tokens) -> Iterator[Tokens]:
-    """What stands between the commas outside of parentheses."""
-    depth = start = 0
-    for at, token in enumerate(tokens):
-        depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
-        if token.text == "," and depth == 0:
-            yield tokens[start:at]
-            start = at + 1
-    if start < len(tokens):
-        yield tokens[start:]
-
-
 def name_end(tokens: Tokens, start: int) -> int:
     """One past a name that may be qualified, or be made of parts: `public.users`, `"A"."B"`, `{schema}.log_{year}`."""
     at = start
@@ -92,28 +67,21 @@ def name_end(tokens: Tokens, start: int) -> int:
     return at
 
 
-def plain(token: Token) -> str:
-    """The name that a token is, as the server folds it; empty for what is none."""
-    if token.kind is Kind.NAME and token.text.startswith('"'):
-        return token.text[1:-1].replace('""', '"')
-    return token.text.lower() if token.kind is Kind.WORD else ""
-
-
 def _at(tokens: Tokens, at: int) -> str:
     return tokens[at].word if at < len(tokens) else ""
 
 
-def _written(tokens: Tokens, at: int) -> Shape | None:
+def _written(tokens: Tokens, at: int) -> Outline | None:
     if _at(tokens, at + 1) != "into":
         return None
     start = at + 2 + (_at(tokens, at + 2) == "only")
     end = name_end(tokens, start)
     if end == start or _at(tokens, start) in _DETERMINERS:
         return None
-    table, names = plain(tokens[end - 1]), set(range(start, end))
+    table, names = tokens[end - 1].name, set(range(start, end))
     if _at(tokens, at) == "merge":
         words = [token.word for token in tokens[end:]]
-        return Shape("MERGE", table, frozenset(names)) if {"using", "when", "matched"} <= set(words) else None
+        return Outline("MERGE", table, frozenset(names)) if {"using", "when", "matched"} <= set(words) else None
     if _at(tokens, end) == "as":
         end += 2
     columns = _at(tokens, end) == "(" and _at(tokens, end + 1) not in ("select", "with", "values", "table", "(")
@@ -121,7 +89,7 @@ def _written(tokens: Tokens, at: int) -> Shape | None:
         last = closing(tokens, end)
         names |= _lone(tokens, end, last)
         end = last + 1
-    return Shape("INSERT", table, frozenset(names | _target(tokens, end))) if _goes_on(tokens, end, columns) else None
+    return Outline("INSERT", table, frozenset(names | _target(tokens, end))) if _goes_on(tokens, end, columns) else None
 
 
 def _goes_on(tokens: Tokens, at: int, columns: bool) -> bool:
@@ -160,19 +128,19 @@ def _lone(tokens: Tokens, opening: int, last: int) -> set[int]:
     return {at for at in inside if tokens[at - 1].text in "(," and tokens[at + 1].text in "),"}
 
 
-def _updated(tokens: Tokens) -> Shape | None:
+def _updated(tokens: Tokens) -> Outline | None:
     start = next(at for at, token in enumerate(tokens) if token.word == "update") + 1
     start += _at(tokens, start) == "only"
     end = name_end(tokens, start)
     if end == start or "set" not in [_at(tokens, at) for at in range(end, end + 3)]:
         return None
-    return Shape("UPDATE", plain(tokens[end - 1]), frozenset(range(start, end)))
+    return Outline("UPDATE", tokens[end - 1].name, frozenset(range(start, end)))
 
 
-def _from(tokens: Tokens, kind: str) -> Shape | None:
+def _from(tokens: Tokens, kind: str) -> Outline | None:
     found = next((at for at, token in enumerate(tokens) if token.word == "from"), None)
     if found is None:
         return None
     start = found + 1 + (_at(tokens, found + 1) == "only")
     end = name_end(tokens, start)
-    return Shape(kind, plain(tokens[end - 1]), frozenset(range(start, end))) if end > start else None
+    return Outline(kind, tokens[end - 1].name, frozenset(range(start, end))) if end > start else None
