@@ -6,6 +6,7 @@ it is slow.
 
 from collections.abc import Iterable, Sequence
 
+import psycopg
 from psycopg import OperationalError, pq
 
 from harness.servers.server import Server, one_line
@@ -34,9 +35,12 @@ class SqlRefused(ValueError):
 
 class Control:
     def __init__(self, server: Server, database: str) -> None:
-        self._pgconn = pq.PGconn.connect(server.dsn(database).encode())
-        if self._pgconn.status != pq.ConnStatus.OK:
-            raise ControlLost(one_line(self._pgconn.get_error_message()))
+        try:
+            # By the driver, which is all that it is for: libpq alone prints what a dying server says while we connect.
+            self._connection = psycopg.connect(server.dsn(database), autocommit=True)
+        except OperationalError as error:
+            raise ControlLost(one_line(error)) from None
+        self._pgconn = self._connection.pgconn
         self._pgconn.nonblocking = 1
         self.fd = self._pgconn.socket
         self.run(
@@ -47,7 +51,7 @@ class Control:
         self._check(self._pgconn.prepare(b"blockers", _BLOCKERS))
 
     def close(self) -> None:
-        self._pgconn.finish()
+        self._connection.close()
 
     def _check(self, result: pq.abc.PGresult | None) -> None:
         if result is None or self._pgconn.status != pq.ConnStatus.OK:

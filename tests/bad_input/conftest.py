@@ -39,7 +39,8 @@ class Finished:
     def complains(self, pattern: str, *, code: int) -> None:
         """One message on stderr, that one, of one line; besides what was found before it."""
         self.says(code=code)
-        (said,) = (line for line in self.err.splitlines() if not line.startswith("worse than expected: "))
+        said, *more = (line for line in self.err.splitlines() if not line.startswith("worse than expected: "))
+        assert not more, self.err
         assert re.fullmatch(pattern, said), said
 
 
