@@ -15,7 +15,7 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-# A minute's worth: one isolation level, and of large contests the orders with the fewest preemptions.
+# A minute or two: one isolation level, and of large contests the orders with the fewest preemptions.
 demo: .venv/installed  ## the five incidents explored at READ COMMITTED: verdicts, and the worst witness of each
 	$(BIN)/harness explore --isolation read_committed --orders 60 --witnesses worst-per-scenario \
 	  purchases oauth_installations waba_accounts qbo_tokens platform_connections

@@ -138,6 +138,8 @@ class CellExplorer:
             for contest in contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
+            if self.tally.overlapped and not self.tally.findings:
+                self.tally.met = self.tally.met or any(map(self._interact, contests))
         except (DoesNotRepeat, NotDeterministicAlone, Differs) as why:
             if not self.explorer.arena.truncates:
                 raise
@@ -157,7 +159,6 @@ class CellExplorer:
             return Verdict.UNKNOWN, "nothing explored: no order of any contest writes anything"
         if not tally.overlapped:
             return Verdict.UNKNOWN, self._why_never_overlapped()
-        tally.met = tally.met or any(self._interact(contest) for contest in contests)
         if tally.retried:
             return Verdict.RETRY, "every failure may be retried, left nothing, and the operation run again succeeds"
         return Verdict.SAFE, ""
@@ -178,12 +179,8 @@ class CellExplorer:
         )
 
     def _why_never_overlapped(self) -> str:
-        if not self.tally.gates:
-            return (
-                "one statement, needs gates"
-                if not self.gates
-                else "no two sessions were ever inside operations on a common key at once"
-            )
+        if not self.gates and not self.tally.gates:
+            return "one statement, needs gates"
         return "no two sessions were ever inside operations on a common key at once"
 
     # ---- alone ----------------------------------------------------------------------------------------------------
@@ -244,8 +241,6 @@ class CellExplorer:
         search = Search(contest, _common_key(contest, explorer), limits.orders_max, limits.seed)
         try:
             self._explore(search)
-            if limits.faults:
-                self._failing(contest)
         except _Spent:
             tally.exhaustive = False
             tally.sampled += len(search.orders)
@@ -255,6 +250,8 @@ class CellExplorer:
             tally.classes += len(search.orders) if search.classes is None else search.classes
             tally.pruned += search.pruned
             explorer.arena.gated = False
+        if limits.faults:
+            self._failing(contest)
 
     def _failing(self, contest: Contest) -> None:
         """One client fails at each of its commands: what was acknowledged is there, nobody is told what is not true.
@@ -262,29 +259,27 @@ class CellExplorer:
         Nothing is asked of the one that failed but this: what was cancelled, or cut off before it was sent, has left
         nothing; what was done while the answer got lost is done wholly or not at all.
         """
-        explorer, gated = self.explorer, self.explorer.arena.gated
-        explorer.arena.gated = False
-        try:
-            for fault in self._faults(contest):
-                few, happened = Preemptions(bound=PREEMPTIONS), False
-                while few.new_trial():
-                    try:
-                        trial = explorer.run(contest, few, retryable=self.retryable, fault=fault)
-                    except OrderLost:
-                        continue
-                    if trial.ended.failed is None:
-                        continue  # it did not come that far
-                    happened = True
-                    if self._condemned(contest, trial, fault):
-                        break
-                self.tally.faults += happened
-        finally:
-            explorer.arena.gated = gated
+        for fault in self._faults(contest):
+            few, happened = Preemptions(bound=PREEMPTIONS), False
+            while few.new_trial():
+                self._check_budget()
+                try:
+                    trial = self.explorer.run(contest, few, retryable=self.retryable, fault=fault)
+                except OrderLost:
+                    self.tally.not_explored += 1
+                    continue
+                if trial.ended.failed is None:
+                    continue  # it did not come that far
+                happened = True
+                if self._condemned(contest, trial, fault):
+                    break
+            self.tally.faults += happened
 
     def _faults(self, contest: Contest) -> list[Fault]:
         """All that can happen in the orders that nobody interrupts."""
         serial, commands = Preemptions(bound=0), dict[int, list[Kind]]()
         while serial.new_trial():
+            self._check_budget()
             for session, kinds in self.explorer.run(contest, serial).ended.commands.items():
                 commands[session] = max(commands.get(session, []), kinds, key=len)
         return [
@@ -375,9 +370,12 @@ class CellExplorer:
     def _takes_one(self, search: Search) -> None:
         if not search.left:
             raise _Spent
+        self._check_budget()
+        search.left -= 1
+
+    def _check_budget(self) -> None:
         if self.limits.deadline is not None and time.monotonic() > self.limits.deadline:
             raise Undecided("the budget was spent before every contest was explored")
-        search.left -= 1
 
     def _condemns(self, search: Search, scheduler: Scheduler, reserved: int = 0) -> bool:
         """Run what the scheduler proposes until it has no more (False), or a trial is a violation (True).

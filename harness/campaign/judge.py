@@ -20,7 +20,7 @@ from harness.sessions.steering import OutOfTime, Uncontrolled
 
 CONFIRMATIONS = 3
 OVERLAPS_ENOUGH = 10  # of one kind: its rate is known well enough
-PREEMPTIONS_WITHOUT_GATES = 2
+PREEMPTIONS_WITHOUT_GATES, TRIALS_WITHOUT_GATES = 2, 200  # of five sessions there are thousands
 FAILS_WITH = frozenset({"57014", "57P01", "08006", "08003"})  # a client that fails; its caller may call again
 
 Before = frozenset[tuple[OpRef, OpRef]]
@@ -163,7 +163,9 @@ class Judge:
     def _between_statements(self, contest: Contest, violation: Violation) -> Finding | None:
         """The same kind with few preemptions and no gates."""
         few = Preemptions(bound=PREEMPTIONS_WITHOUT_GATES)
-        while few.new_trial():
+        for _ in range(TRIALS_WITHOUT_GATES):
+            if not few.new_trial():
+                break
             try:
                 trial = self.explorer.run(contest, few)
             except Uncontrolled:
@@ -186,7 +188,7 @@ class Judge:
                 hits += judged[id(seen)]
                 if hits == OVERLAPS_ENOUGH:
                     break
-        return Rate(hits, max(tries, 1))
+        return Rate(hits, tries)
 
     def _replayed(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None = None) -> Finding:
         """Replay it, each time from truncated tables: what does not repeat is a fault of ours, not a finding."""

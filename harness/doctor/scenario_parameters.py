@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from harness.doctor.parts import Insert, lone_parameter
@@ -47,8 +47,8 @@ def python_name(name: str) -> str:
     return f"{made}_" if keyword.iskeyword(made) or made in ("connection", "call", "found", "row", "store") else made
 
 
-def _free(name: str, taken: object) -> str:
-    names = set(taken)  # type: ignore[call-overload]
+def _free(name: str, taken: Iterable[str]) -> str:
+    names = set(taken)
     return next(n for n in (name, *(f"{name}{i}" for i in range(2, 99))) if n not in names)
 
 
@@ -88,7 +88,7 @@ def earlier_values(
         as_type = {"uuid": f"md5({made})::uuid", "int8": f"hashtext({made})", "int4": f"hashtext({made})"}
         return as_type.get(parameter.type, f"{parameter.earlier} || {made}")
 
-    return ", ".join(
-        re.sub(r"\$(\d+)", lambda match, column=column: earlier(column, int(match[1])), value)  # type: ignore[misc]
-        for column, value in values.items()
-    )
+    def before(column: str, value: str) -> str:
+        return re.sub(r"\$(\d+)", lambda match: earlier(column, int(match[1])), value)
+
+    return ", ".join(before(column, value) for column, value in values.items())

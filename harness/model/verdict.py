@@ -57,11 +57,13 @@ class Rate:
     """How often something happened that nobody steered."""
 
     hits: int
-    tries: int  # at least 1
+    tries: int
 
     @property
     def interval(self) -> tuple[float, float]:
         """Of the probability, at 95 %: Wilson's score interval (JASA 22, 1927), good for rates near 0."""
+        if not self.tries:
+            return 0.0, 1.0
         z, n, p = 1.959964, self.tries, self.hits / self.tries
         middle, width = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         scale = 1 + z * z / n

@@ -68,6 +68,8 @@ def without_gates(rate: Rate | None) -> str:
     """`; without gates in 39 of 1,000 overlapping runs, 3.9 % (2.9-5.3 %)`"""
     if rate is None:
         return ""
+    if not rate.tries:
+        return "; unconfirmed without gates: no overlapping run came to its end"
     if not rate.hits:
         most = 100 * rate.interval[1]
         return f"; unconfirmed without gates: in none of {rate.tries:,} overlapping runs (below {most:.2g} %)"

@@ -128,8 +128,7 @@ class Explorer:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder)
-        programs = [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
-        arena = self.arena
+        arena, programs = self.arena, _programs(contest, calls)
         arena.begin(self.isolation, aged=self.aged)
         hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker, fault)
         try:
@@ -155,10 +154,7 @@ class Explorer:
                 self.prepare(contest)
                 answers: dict[OpRef, Answer] = {}
                 calls = self._calls(contest, answers, None)
-                programs = [
-                    [calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)
-                ]
-                arena = self.arena
+                arena, programs = self.arena, _programs(contest, calls)
                 arena.begin(self.isolation, aged=self.aged)
                 try:
                     Overlap(arena.control, self.steering, arena.owners).race(programs, first=attempt % len(programs))
@@ -357,6 +353,10 @@ class Explorer:
         if key is not None:
             self._seen[key] = seen
         return seen
+
+
+def _programs(contest: Contest, calls: Callable[[OpRef], Operation]) -> list[list[Operation]]:
+    return [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
 
 
 def _forget(answers: dict[OpRef, Answer], ref: OpRef) -> None:

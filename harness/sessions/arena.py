@@ -17,8 +17,7 @@ from harness.model.schedule import Gates
 from harness.servers.server import Server, one_line
 from harness.sessions.connection import GatedConnection
 from harness.sessions.control import Control, ControlLost, Result, SqlRefused
-from harness.sessions.gates import Installed, install, parse_notice
-from harness.sessions.hub import GATE_KEYS
+from harness.sessions.gates import GATE_KEYS, Installed, install, parse_notice
 from harness.sessions.pool import SessionPool
 from harness.sessions.session import Session
 

@@ -130,11 +130,8 @@ class Control:
     def terminate(self, pids: Iterable[int]) -> None:
         self.run_raw(b"SELECT pg_terminate_backend(p) FROM unnest('{%s}'::int[]) p" % ",".join(map(str, pids)).encode())
 
-    def end(self, pid: int) -> None:
-        """Terminate a backend and wait until it is gone, with its transaction and its locks."""
-        self.terminate([pid])
-        while self.run_raw(b"SELECT FROM pg_stat_activity WHERE pid = %d" % pid)[0]:
-            pass
+    def is_there(self, pid: int) -> bool:
+        return bool(self.run_raw(b"SELECT FROM pg_stat_activity WHERE pid = %d" % pid)[0])
 
     def relation_locks(self, pid: int) -> list[tuple[int, str]]:
         """Relations (oid) that the backend holds locks on, with the mode."""

@@ -15,7 +15,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from harness.model.cell import Isolation
 from harness.sessions.connection import GatedConnection
 from harness.sessions.control import Control
-from harness.sessions.hub import GATE_KEYS
+from harness.sessions.gates import GATE_KEYS
 from harness.sessions.session import Session, State
 from harness.sessions.statement import Kind, Statement
 

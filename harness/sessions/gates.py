@@ -21,15 +21,17 @@ from psycopg import sql
 
 from harness.model.schedule import Gates
 from harness.sessions.control import Control, SqlRefused
-from harness.sessions.hub import GATE_KEYS
 
 if TYPE_CHECKING:
     from harness.sessions.arena import TableFacts
 
 NOTICE = "harness gate"
+ROW = "BEFORE ROW"
 INDEX = "BEFORE THE INDEXES"  # of a row that is about to be inserted into them
 
-_FIRST, _SECOND = GATE_KEYS
+GATE_KEYS = _FIRST, _SECOND = (1163416881, 1163416882)
+"""First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
+
 _ROWS_MAX = 2  # of one statement before which it is held, the first apart: each gate multiplies the orders
 
 _WAIT = f"""
@@ -69,7 +71,7 @@ BEGIN
     n := coalesce(nullif(current_setting('harness.rows_' || tg_op, true), ''), '0');
     PERFORM set_config('harness.rows_' || tg_op, (n + 1)::text, false), set_config('harness.row', tg_op, false);
     IF n BETWEEN 1 AND {_ROWS_MAX} THEN
-      PERFORM harness_gates.wait(format('BEFORE ROW %s OF %s ON %s', n + 1, tg_op, tg_relid::regclass));
+      PERFORM harness_gates.wait(format('{ROW} %s OF %s ON %s', n + 1, tg_op, tg_relid::regclass));
     END IF;
   END IF;
   IF tg_op = 'DELETE' THEN

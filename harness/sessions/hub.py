@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from harness.model.schedule import Failing, Fault
 from harness.model.sqlstate import describe as describe_sqlstate
 from harness.sessions.control import Control
+from harness.sessions.gates import GATE_KEYS, INDEX, ROW
 from harness.sessions.session import Operation, Session, State, TrialAborted
 from harness.sessions.statement import Kind, Statement, cursor_of, parameters_of, with_parameters
 from harness.sessions.steering import Ended, Observer, OrderLost, OutOfTime, Scheduler, Steering, Tracker, Uncontrolled
@@ -178,7 +179,7 @@ class Hub:
         if fault.failing is Failing.CUT:
             self.ended.failed = (session.index, session.position)
             session.cut_off = True
-            self.control.end(session.connection.pid)  # the driver finds out by itself
+            self._end_backend(session.connection.pid)  # the driver finds out by itself
         elif fault.failing is Failing.CANCEL and statement.kind is Kind.STATEMENT:
             self.ended.failed = (session.index, session.position)
             session.connection.pgconn.exec_(_CANCELLED)
@@ -186,6 +187,12 @@ class Hub:
             session.failure = errors.QueryCanceled("canceling statement due to user request")
             return True
         return False
+
+    def _end_backend(self, pid: int) -> None:
+        """And wait until it is gone, with its transaction and its locks."""
+        self.control.terminate([pid])
+        while self.control.is_there(pid):
+            self._check_time()
 
     def _loses_the_answer(self, session: Session) -> None:
         fault, connection = self.fault, session.connection
@@ -280,7 +287,7 @@ class Hub:
             session.value = end.value
         except TrialAborted:
             raise
-        except Exception as error:
+        except Exception as error:  # of the command: the application's to handle
             session.failure = error
         return "done"
 
@@ -522,9 +529,6 @@ class Hub:
                 s.connection.pgconn.finish()
 
 
-GATE_KEYS = (1163416881, 1163416882)
-"""First halves of the two advisory keys of the turnstile; the second half is the backend's pid."""
-
 _NOTHING = Statement(Kind.STATEMENT, "")
 # What is left of a command that is cancelled before it did anything: an error with which a transaction is over.
 _CANCELLED = b"DO $$ BEGIN RAISE EXCEPTION 'canceling statement due to user request' USING ERRCODE = '57014'; END $$"
@@ -538,9 +542,9 @@ def _worth_holding(session: Session) -> bool:
     function runs several statements, and an autocommitted write has its COMMIT inside.
     """
     gate, statement = session.gate or "", session.sent or _NOTHING
-    if gate.startswith("BEFORE ROW"):
+    if gate.startswith(ROW):
         return True  # an earlier row is locked
-    if gate.startswith("BEFORE THE INDEXES"):
+    if gate.startswith(INDEX):
         return statement.upserts or not statement.writes_only
     return session.autonomous or not statement.writes_only
 

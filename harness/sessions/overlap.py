@@ -56,7 +56,7 @@ class Overlap(Hub):
                     wait = session.generator.send(bool(readable) | 2 * bool(writable))
             except StopIteration as end:
                 session.value = end.value
-            except Exception as error:
+            except Exception as error:  # of the command: the application's to handle
                 session.failure = error
             else:
                 session.state = State.BLOCKED  # for all that is known

@@ -4,17 +4,12 @@ from time import perf_counter
 
 from .report import row
 from .rows import Bench
-from .workload import Spent, workload
+from .workload import workload
 
 
 def _schedules_per_s(bench: Bench, layout: str) -> float:
     with workload(bench.server, layout, cpu=bench.cpu, operation="upsert", gates=True) as work:
-        rounds = []
-        for _ in range(10):
-            spent = Spent()
-            work.trials(100, spent)
-            rounds.append(1000 / spent.ms_of_all)
-        return max(rounds)
+        return work.per_s(10, 100)
 
 
 @row("held at triggers (best round)", "schedules/s", at_least=900)

@@ -189,12 +189,7 @@ def against_isolationtester_that_creates(bench: Bench) -> float:
 @row("3 sessions, no order waits, one core (best round)", "schedules/s", at_least=800)
 def three_sessions(bench: Bench) -> float:
     with workload(bench.server, "none", sessions=3, cpu=bench.cpu) as work:
-        rounds = []
-        for _ in range(15):
-            spent = Spent()
-            work.trials(300, spent)
-            rounds.append(1000 / spent.ms_of_all)
-        return max(rounds)
+        return work.per_s(15, 300)
 
 
 @row("2 workers: of one worker's schedules (best rounds)", "times", at_least=1.8)
@@ -234,17 +229,6 @@ def _growth(bench: Bench, schedules: int) -> float:
         before = worker.end()[1]
         worker.begin(trials=schedules - 5_000)
         return 100 * (worker.end()[1] / before - 1)
-
-
-@row("one upsert, 2 sessions, held at gates (best round)", "ms a schedule")
-def gated_upsert(bench: Bench) -> float:
-    with workload(bench.server, "unique", cpu=bench.cpu, operation="upsert", gates=True) as work:
-        rounds = []
-        for _ in range(10):
-            spent = Spent()
-            work.trials(100, spent)
-            rounds.append(spent.ms_of_all)
-        return min(rounds)
 
 
 @row(f"a cell: {CELL.partition('[')[0]} (best of 5)", "ms")

@@ -142,6 +142,15 @@ class Workload:
             trial = next(self.explored)
             spent.add(trial.ended.waits > 0, perf_counter() - began)
 
+    def per_s(self, rounds: int, trials: int) -> float:
+        """Schedules a second, of the best round."""
+        best = 0.0
+        for _ in range(rounds):
+            spent = Spent()
+            self.trials(trials, spent)
+            best = max(best, 1000 / spent.ms_of_all)
+        return best
+
     def certified(self) -> Reduction:
         """One order of each class, run and judged as in a cell; no order is left."""
         explorer = self.explorer

@@ -1,25 +1,24 @@
 """A cell to its verdict, and every finding from its line back to the same violation."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.campaign.campaign import Options, explore, replay, select
+from harness.campaign.campaign import replay
 from harness.model.cell import Isolation
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.servers.server import Server
+from tests.campaign.exploring import WAYS, explored, written
 
 pytestmark = pytest.mark.server
 
-WAYS = str(Path(__file__).with_name("ways.py"))
 UNSAFE, UNKNOWN, RETRY, SAFE = Verdict
 
 
-def cell(server: Server, name: str, **options: object) -> CellResult:
-    wanted = Options(workers=0, **options)  # type: ignore[arg-type]
-    (result,) = explore(select([f"{WAYS}::{name}"], wanted, [server.id]), [server], wanted).cells
-    return result
+def cell(server: Server, name: str, **options: Any) -> CellResult:
+    return explored(server, f"{WAYS}::{name}", **options)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ def test_a_finding_is_confirmed_and_replays_from_its_line(
     (finding,) = result.findings
     assert (finding.replayed, finding.replays) == (3, 3)
     assert (finding.schedule.alone, finding.schedule.aged) == (alone, aged)
-    again = replay(finding.schedule, server, 5, source=WAYS)
+    again = replay(finding.schedule, server, 5, source=str(WAYS))
     assert (again.hits, again.times, again.outcome) == (5, 5, finding.found)
     assert again.violation is not None
     assert again.violation.name == kind
@@ -108,9 +107,7 @@ def as_it_stands(connection: Connection, page: str) -> None:
     ],
 )
 def test_a_pass_needs_that_sessions_met(server: Server, tmp_path: Path, statement: str, verdict: Verdict) -> None:
-    (tmp_path / "meets.py").write_text(MEETS.replace("STATEMENT", repr(statement)))
-    options = Options(workers=0)
-    (result,) = explore(select([str(tmp_path / "meets.py")], options, [server.id]), [server], options).cells
+    result = written(server, tmp_path, MEETS.replace("STATEMENT", repr(statement)))
     assert result.verdict is verdict
     assert result.reason.startswith("never contended" if verdict is UNKNOWN else "")
 
@@ -142,9 +139,7 @@ def as_it_stands(connection: Connection, name: str) -> bool:
 
 
 def test_a_finding_that_needs_two_preemptions_is_met_on_the_way_to_certainty(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "twice.py").write_text(TWICE)
-    options = Options(workers=0)
-    (result,) = explore(select([str(tmp_path / "twice.py")], options, [server.id]), [server], options).cells
+    result = written(server, tmp_path, TWICE)
     assert [f.violation.name for f in result.findings] == ["wrong-answer"]
     assert result.findings[0].schedule.preemptions == 2
 
@@ -169,8 +164,6 @@ def as_it_stands(connection: Connection, name: str) -> str:
 def test_what_depends_on_where_earlier_trials_left_room_is_explored_without_them(
     server: Server, tmp_path: Path
 ) -> None:
-    (tmp_path / "places.py").write_text(PLACES)
-    options = Options(workers=0)
-    (result,) = explore(select([str(tmp_path / "places.py")], options, [server.id]), [server], options).cells
+    result = written(server, tmp_path, PLACES)
     assert (result.verdict, result.reason) == (SAFE, "")
     assert result.coverage.exhaustive

@@ -1,13 +1,15 @@
 """One client fails at each of its commands: who is acquitted, who is condemned, and that the line replays it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.campaign.campaign import Options, explore, replay, select
+from harness.campaign.campaign import replay
 from harness.model.schedule import Failing, Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.servers.server import Server
+from tests.campaign.exploring import written
 
 pytestmark = pytest.mark.server
 
@@ -55,12 +57,8 @@ def says_yes(connection: Connection, owner: str, value: int) -> bool:
 '''
 
 
-def explored(server: Server, tmp_path: Path, strategy: str, *, faults: bool) -> CellResult:
-    (tmp_path / "tokens.py").write_text(SCENARIO)
-    options = Options(workers=0, faults=faults, gates=Gates.NONE)
-    selections = select([f"{tmp_path / 'tokens.py'}::{strategy}"], options, [server.id])
-    (result,) = explore(selections, [server], options).cells
-    return result
+def explored(server: Server, folder: Path, strategy: str, *, faults: bool, **options: Any) -> CellResult:
+    return written(server, folder, SCENARIO, strategy, faults=faults, gates=Gates.NONE, **options)
 
 
 @pytest.mark.parametrize("strategy", ["in_one_transaction", "in_two", "says_yes"])
@@ -81,7 +79,7 @@ def test_two_transactions_may_be_half_done(server: Server, tmp_path: Path) -> No
     assert {f.violation.name for f in result.findings} >= {"partial-effect"}
     for finding in result.findings:
         assert finding.schedule.fault is not None
-        again = replay(finding.schedule, server, 5, source=str(tmp_path / "tokens.py"))
+        again = replay(finding.schedule, server, 5, source=str(tmp_path / "scenario.py"))
         assert (again.hits, again.outcome) == (5, finding.found)
         assert again.violation is not None
         assert again.violation.name == finding.violation.name
@@ -93,3 +91,10 @@ def test_a_client_that_tells_what_it_does_not_know_tells_what_is_not_true(server
     assert finding.schedule.fault is not None
     assert finding.schedule.fault.failing is not Failing.LOST
     assert str(finding.schedule.fault) in finding.violation.explanation
+
+
+def test_clients_fail_in_contests_that_were_only_sampled_too(server: Server, tmp_path: Path) -> None:
+    result = explored(server, tmp_path, "in_two", faults=True, orders_max=2)
+    assert not result.coverage.exhaustive
+    assert result.coverage.faults
+    assert "partial-effect" in {f.violation.name for f in result.findings}

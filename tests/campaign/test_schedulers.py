@@ -1,11 +1,11 @@
 """Which scheduler runs a cell, what it says of what it covered, and that it finds what there is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from harness.campaign.campaign import Options, explore, select
 from harness.campaign.search import SCHEDULERS, Search
 from harness.cli.main import main
 from harness.model.contest import Contest
@@ -13,18 +13,14 @@ from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.reports.summary import coverage_lines
 from harness.servers.server import Server
+from tests.campaign.exploring import WAYS, explored
 from tests.schedulers.model import every_order
 
-WAYS = str(Path(__file__).with_name("ways.py"))
 SERIALIZABLE_PAIR = "in_a_transaction[none]"  # 2 x (SELECT, INSERT, COMMIT): 20 orders, nobody waits
 
 
-def cell(server: Server, name: str, **options: object) -> CellResult:
-    wanted = Options(workers=0, **options)  # type: ignore[arg-type]
-    (result,) = explore(
-        select([name if "::" in name else f"{WAYS}::{name}"], wanted, [server.id]), [server], wanted
-    ).cells
-    return result
+def cell(server: Server, name: str, **options: Any) -> CellResult:
+    return explored(server, name if "::" in name else f"{WAYS}::{name}", **options)
 
 
 # ---- what was met, and of how many ----------------------------------------------------------------------------------

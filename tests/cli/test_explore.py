@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.campaign.campaign import Listener, Selection
+from harness.campaign.campaign import Listener, Options, Selection
 from harness.cli import explore, replay
 from harness.cli.main import main
+from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.reports.json_report import harness_version
 from harness.servers.server import Server
@@ -85,6 +86,23 @@ def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(explore, "running", running)
     monkeypatch.setattr(replay, "running", running)
+
+
+@pytest.mark.parametrize(
+    ("words", "gates"),
+    [("", Gates.USUAL), ("--gates all", Gates.ALL), ("--no-gates", Gates.NONE), ("--gates none", Gates.NONE)],
+)
+def test_which_gates_are_asked_for(words: str, gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(SERVER, monkeypatch)
+    asked: list[Gates] = []
+
+    def ended(selections: object, servers: object, options: Options, listen: Listener) -> None:
+        asked.append(options.gates)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(explore.campaign, "explore", ended)
+    CliRunner().invoke(main, ["explore", ITEMS, *words.split()])
+    assert asked == [gates]
 
 
 @pytest.fixture

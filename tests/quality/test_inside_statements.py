@@ -2,18 +2,13 @@
 
 import pytest
 
-from harness.campaign.campaign import Options, explore, replay, select
+from harness.campaign.campaign import replay
 from harness.model.schedule import Gates
-from harness.model.verdict import CellResult, Verdict
+from harness.model.verdict import Verdict
 from harness.servers.server import Server
+from tests.campaign.exploring import explored
 
 pytestmark = pytest.mark.server
-
-
-def explored(server: Server, pattern: str) -> CellResult:
-    options = Options(workers=0, overlaps=OVERLAPS)
-    (result,) = explore(select([pattern], options, [server.id]), [server], options).cells
-    return result
 
 
 # How often sessions that run at once meet it was 10 to 60 % on two idle cores, and is much less where other work keeps
@@ -37,7 +32,7 @@ OVERLAPS = 20_000
     ],
 )
 def test_it_is_condemned_replays_and_is_met_without_gates(server: Server, cell: str, kind: str) -> None:
-    result = explored(server, cell)
+    result = explored(server, cell, overlaps=OVERLAPS)
     assert (result.verdict, result.as_expected) == (Verdict.UNSAFE, True)
     (finding,) = (f for f in result.findings if f.violation.name == kind)
     assert finding.schedule.gates is Gates.USUAL
@@ -58,6 +53,6 @@ def test_it_is_condemned_replays_and_is_met_without_gates(server: Server, cell: 
     ],
 )
 def test_its_repaired_twin_is_safe_in_every_order(server: Server, cell: str) -> None:
-    result = explored(server, cell)
+    result = explored(server, cell, overlaps=OVERLAPS)
     assert (result.verdict, result.findings, result.coverage.exhaustive) == (Verdict.SAFE, (), True)
     assert result.coverage.gates or "lock_table" in cell

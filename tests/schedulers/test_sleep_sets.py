@@ -1,7 +1,7 @@
 """Sleep sets over toy programs whose dependence is known: every class of equivalent orders, each exactly once."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -21,8 +21,10 @@ def program(text: str) -> Program:
     return [[(step[1], step[0]) for step in session.split()] for session in text.split("|")]
 
 
-def explored(sessions: Program, depend: object = depends) -> tuple[list[tuple[int, ...]], SleepSets[Access]]:
-    scheduler = SleepSets[Access](depend)  # type: ignore[arg-type]
+def explored(
+    sessions: Program, depend: Callable[[Access, Access], bool] = depends
+) -> tuple[list[tuple[int, ...]], SleepSets[Access]]:
+    scheduler = SleepSets[Access](depend)
     ran = []
     while scheduler.new_trial():
         at, choices, current = [0] * len(sessions), [], None

@@ -7,9 +7,9 @@ planned.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from harness.doctor.anatomy import Conflict, Shape, shapes
 from harness.doctor.catalogue import Catalogue, Index, Table
@@ -168,8 +168,11 @@ class Rule:
 RULES: dict[str, Rule] = {}
 
 
+_SEVERITIES: Final[Mapping[str, Severity]] = {"1": "error", "2": "warning", "3": "hint"}
+
+
 def severity_of(code: str) -> Severity:
-    return {"1": "error", "2": "warning", "3": "hint"}[code[1]]  # type: ignore[return-value]
+    return _SEVERITIES[code[1]]
 
 
 def rule(code: str, title: str, *, kind: Kind = "conflict", sqlstate: str | None = None) -> Callable[[Check], Check]:
