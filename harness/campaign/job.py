@@ -17,6 +17,7 @@ from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.explorer import Explorer, queries_of
+from harness.runners.journal import Journal, Way
 from harness.runners.plans import Statements
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
@@ -59,8 +60,8 @@ class Impossible:
 class Arenas:
     """The databases a worker holds open: the bare tables for the specification, and the last layout."""
 
-    def __init__(self, cpu: int | None) -> None:
-        self._cpu = cpu
+    def __init__(self, cpu: int | None, journal: Journal | None = None) -> None:
+        self._cpu, self.journal = cpu, journal
         self.opening = False  # in the middle of making a database
         self._open: dict[tuple[str, str, str], tuple[Arena, ExitStack]] = {}
         self._specifications: dict[Arena, Explorer] = {}
@@ -113,8 +114,15 @@ class Arenas:
         bare = self.get(server, scenario, "none")
         if bare not in self._specifications:
             bodies = scenario.specification()
-            alone = Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering)
-            self._specifications[bare] = alone
+            self._specifications[bare] = Explorer(
+                bare,
+                scenario,
+                lambda n: (bodies,) * n,
+                Isolation.READ_COMMITTED,
+                steering,
+                journal=self.journal,
+                alone=Way.SPECIFICATION,
+            )
         return self._specifications[bare]
 
     def _close(self, key: tuple[str, str, str]) -> None:
@@ -174,10 +182,16 @@ def explorers_for(
     arena = arenas.get(server, scenario, cell.layout)
     arena.install_gates(gates)
     steering = Steering(server.wake_order)
-    return (
-        Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
-        arenas.specification(server, scenario, steering),
+    explorer = Explorer(
+        arena,
+        scenario,
+        strategy.bind_sessions,
+        cell.isolation,
+        steering,
+        autocommit=strategy.autocommit,
+        journal=arenas.journal,
     )
+    return explorer, arenas.specification(server, scenario, steering)
 
 
 def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:

@@ -1,26 +1,24 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
 
+from harness.campaign.again import Steps, run_again, violation_of
 from harness.campaign.job import Arenas, current_cpu, explorers_for
-from harness.campaign.judge import Before, Judge
-from harness.model.contest import OpRef
+from harness.campaign.judge import Judge
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Trace
 from harness.model.verdict import Violation
-from harness.runners.explorer import Trial
-from harness.runners.recorder import Recorder
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
+from harness.scenario.discovery import digests as digests_now
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
-from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.control import ControlLost
 from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
@@ -43,8 +41,22 @@ class Replayed:
     violation: Violation | None
 
 
-def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:
+def replay(
+    schedule: Schedule,
+    server: Server,
+    times: int = 1,
+    *,
+    source: str | None = None,
+    steps: Steps = (),
+    digests: Mapping[str, str] | None = None,
+    go_on: bool = False,
+    open_ended: bool = False,
+) -> Replayed:
     """Run the schedule `times` times, each from truncated tables.
+
+    `steps` and `digests` are what a witness file knows besides its line: the statements that a departure is told in,
+    and what the scenario consisted of. `go_on` follows it past a departure; `open_ended` says that only its beginning
+    was recorded.
 
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
@@ -63,7 +75,7 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
     now = digest(scenario, cell.layout)
     if now != schedule.digest:
         raise ReplayError(
-            f"the tables, the layout or the operations of {cell.scenario} have changed since this line was written: "
+            f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
         )
     arenas = Arenas(current_cpu())
@@ -73,7 +85,7 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times)
+            return _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()
@@ -82,13 +94,22 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         arenas.close()
 
 
+def changed(then: Mapping[str, str], scenario: Scenario, layout: str) -> str:
+    """`operation purchase and tables of purchases have changed`: by the parts' digests, where they were noted."""
+    now = digests_now(scenario, layout)
+    parts = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)] if then else []
+    if not parts:
+        return f"the tables, the layout or the operations of {scenario.name} have changed"
+    return f"{', '.join(parts)} of {scenario.name} changed"
+
+
 def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[str]) -> ScenarioError:
     return ScenarioError(
         f"scenario {scenario.name} has no {what} {name!r} any more{known_ones(whats, name, known)}", *scenario.place
     )
 
 
-def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
+def _replay(schedule: Schedule, judge: Judge, times: int, steps: Steps, *, go_on: bool, open_ended: bool) -> Replayed:
     first: Outcome | None = None
     trace: Trace = ()
     violation: Violation | None = None
@@ -96,48 +117,15 @@ def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
     departures: list[str] = []
     for _ in range(times):
         try:
-            outcome, before, recorder, trial = _once(schedule, judge)
+            again = run_again(schedule, judge, steps, go_on=go_on, open_ended=open_ended)
         except (Departure, Uncontrolled, OutOfTime) as departure:
             departures.append(str(departure))
             continue
+        if again.departure is not None:
+            departures.append(f"{again.departure}; went on")
         if first is None:
-            first, trace = outcome, recorder.trace
-            violation = judge.violation(schedule.contest, outcome, before, trial, schedule.fault)
-        if outcome == first:
+            first, trace = again.outcome, again.recorder.trace
+            violation = violation_of(schedule, judge, again)
+        if again.outcome == first:
             hits += 1
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
-
-
-def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, Trial | None]:
-    explorer, contest = judge.explorer, schedule.contest
-    recorder = Recorder()
-    if schedule.alone:
-        order = _order([choice.session for choice in schedule.choices])
-        explorer.aged = schedule.aged
-        try:
-            outcome, recorder = explorer.record_serial(contest, order)
-        finally:
-            explorer.aged = False
-        return outcome, frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :]), recorder, None
-    explorer.arena.gated = bool(schedule.gates)
-    try:
-        choices = [(c.session, c.options, c.event) for c in schedule.choices]
-        trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True, fault=schedule.fault)
-    finally:
-        explorer.arena.gated = False
-    expected = [c.fingerprint for c in schedule.choices if c.event == "run"]
-    for step, (was, now) in enumerate(zip(expected, recorder.fingerprints, strict=False), 1):
-        if was and was != now:
-            sent = next((e.statement for e in recorder.trace if e.step == step - 1), "")
-            raise Departure(step, f"the statement that was recorded ({was})", f"another ({now}): {sent}")
-    return trial.seen.outcome, trial.before, recorder, trial
-
-
-def _order(sessions: Sequence[int]) -> tuple[OpRef, ...]:
-    """The operations of a serial order from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in sessions:
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)

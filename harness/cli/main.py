@@ -18,7 +18,7 @@ from harness.doctor.sources import SourceError
 from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.certificate import BadCertificate
-from harness.reports.json_report import harness_version
+from harness.scenario.discovery import harness_version
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from harness.campaign.campaign import Options, Report
@@ -10,19 +9,13 @@ from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.verdict import CellResult, Finding
 from harness.reports.witness import witness
+from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
 
 FORMAT = 1
 
 Operations = Mapping[str, Sequence[str]]
 """Scenario -> the names of its operations."""
-
-
-def harness_version() -> str:
-    try:
-        return version("upsert-harness")
-    except PackageNotFoundError:  # run from a checkout
-        return "unreleased"
 
 
 def json_report(report: Report, operations: Operations | None = None) -> str:

@@ -14,7 +14,7 @@ from harness.cli import explore, replay
 from harness.cli.main import main
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
-from harness.reports.json_report import harness_version
+from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
 from tests.reports.made import DUPLICATE, SERVER, result
 from tests.reports.schema import problems
