@@ -11,6 +11,7 @@ from psycopg import sql
 
 from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.judge import Judge
+from harness.campaign.recall import Known, Recall, Recalled, Retired
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
 from harness.model.schedule import Gates
@@ -48,6 +49,8 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
+    scenario_file: str = ""  # as a witness or journal is to name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +139,20 @@ class Arenas:
                 all_of_them.push(self._open.pop(key)[1])
 
 
-def run_job(job: Job, arenas: Arenas | None = None, *, by_force: bool = False) -> Iterator[CellResult | Impossible]:
-    """The results of the job's cells, one after the other. `by_force`: as `watched` has it.
+Event = CellResult | Impossible | Recalled | Retired
+
+
+def run_job(
+    job: Job, arenas: Arenas | None = None, *, by_force: bool = False, journal: Journal | None = None
+) -> Iterator[Event]:
+    """The results of the job's cells, one after the other, and before each what became of its known witnesses.
+
+    `by_force`: as `watched` has it. `journal` is for arenas that are opened here.
 
     Raises ScenarioError for SQL that the server refuses, ServerError when the server goes away.
     """
     own = arenas is None
-    arenas = arenas or Arenas(current_cpu())
+    arenas = arenas or Arenas(current_cpu(), journal)
     try:
         with watched(trial_seconds(), by_force=by_force), virtual():
             yield from _run(job, arenas)
@@ -194,21 +204,24 @@ def explorers_for(
     return explorer, arenas.specification(server, scenario, steering)
 
 
-def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:
+def _run(job: Job, arenas: Arenas) -> Iterator[Event]:
     scenario = _scenario(job)
     strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
     what = digest(scenario, job.layout)
     for cell in job.cells:
+        if arenas.journal:
+            arenas.journal.at(cell, what, job.scenario_file)
         explorer, specification = explorers_for(arenas, job.server, scenario, strategy, cell, gates=job.gates)
-        yield _explore(job, cell, scenario, strategy, explorer, specification, what)
+        yield from _explore(job, cell, scenario, strategy, explorer, specification, what)
 
 
 def _explore(
     job: Job, cell: Cell, scenario: Scenario, strategy: Strategy, explorer: Explorer, specification: Explorer, what: str
-) -> CellResult | Impossible:
+) -> Iterator[Event]:
     left = None if job.deadline is None else job.deadline - time.time()
     if left is not None and left <= 0:
-        return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
+        yield CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
+        return
     limits = Limits(
         orders_max=job.orders_max,
         faults=job.faults,
@@ -223,7 +236,8 @@ def _explore(
             specification.prepare(contest)
     except SqlRefused as refused:
         if refused.sqlstate.startswith("23") and _possible_on_bare_tables(specification, chosen):
-            return Impossible(cell)
+            yield Impossible(cell)
+            return
         raise _refused(scenario, f"state {cell.state}", refused) from refused
     except (ScenarioError, ControlLost, psycopg.OperationalError):
         raise
@@ -235,11 +249,16 @@ def _explore(
     statements = explorer.observer = Statements() if job.plans else None
     try:
         judge = Judge(cell, explorer, specification, retryable, what, overlaps_max=job.overlaps)
-        result = CellExplorer(judge, limits, gates=bool(job.gates)).result(chosen)
-        if statements is None or result.verdict not in (Verdict.SAFE, Verdict.RETRY):
-            return result
-        explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
-        return replace(result, coverage=replace(result.coverage, plans=statements.plans(explorer.arena)))
+        recall = Recall(judge, scenario, job.gates, job.faults)
+        yield from recall.replay(known for known in job.known if known.cell.id == cell.id)
+        besides = recall.contests(chosen)
+        exploring = CellExplorer(judge, limits, gates=bool(job.gates))
+        result, fixed = recall.settle(exploring.result((*besides, *chosen)), exploring.clean)
+        yield from fixed
+        if statements is not None and result.verdict in (Verdict.SAFE, Verdict.RETRY):
+            explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
+            result = replace(result, coverage=replace(result.coverage, plans=statements.plans(explorer.arena)))
+        yield result
     except SqlRefused as refused:
         raise _refused(scenario, "identity, observe or invariants", refused) from refused
     except ResetFailed as error:

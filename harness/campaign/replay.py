@@ -9,13 +9,13 @@ import psycopg
 from harness.campaign.again import Steps, run_again, violation_of
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Judge
+from harness.campaign.recall import changed
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Trace
 from harness.model.verdict import Violation
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
-from harness.scenario.discovery import digests as digests_now
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
@@ -92,15 +92,6 @@ def replay(
         raise ServerError(f"the server went away in the middle of the replay: {one_line(lost)}") from lost
     finally:
         arenas.close()
-
-
-def changed(then: Mapping[str, str], scenario: Scenario, layout: str) -> str:
-    """`operation purchase and tables of purchases have changed`: by the parts' digests, where they were noted."""
-    now = digests_now(scenario, layout)
-    parts = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)] if then else []
-    if not parts:
-        return f"the tables, the layout or the operations of {scenario.name} have changed"
-    return f"{', '.join(parts)} of {scenario.name} changed"
 
 
 def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[str]) -> ScenarioError:
