@@ -1,19 +1,26 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
+import multiprocessing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 
 from harness.campaign.again import Steps, run_again, violation_of
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Judge
-from harness.campaign.recall import changed
+from harness.campaign.recall import changed, enums_of
+from harness.campaign.workers import how_it_ended
+from harness.model.codec import CodecError
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Trace
 from harness.model.verdict import Violation
+from harness.runners.journal import SUFFIX, Journal, Running, read_journal
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
@@ -51,6 +58,7 @@ def replay(
     digests: Mapping[str, str] | None = None,
     go_on: bool = False,
     open_ended: bool = False,
+    journal: Journal | None = None,
 ) -> Replayed:
     """Run the schedule `times` times, each from truncated tables.
 
@@ -78,7 +86,9 @@ def replay(
             f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
         )
-    arenas = Arenas(current_cpu())
+    if journal is not None:
+        journal.at(cell, now, "")
+    arenas = Arenas(current_cpu(), journal)
     try:
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
@@ -120,3 +130,51 @@ def _replay(schedule: Schedule, judge: Judge, times: int, steps: Steps, *, go_on
         if again.outcome == first:
             hits += 1
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
+
+
+# Of a process that died.
+
+
+def replay_apart(running: Running, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:
+    """What a process died in, run again in a process of its own, which it may take with it as it did then.
+
+    Its steps are followed as far as they were taken; then the running session goes on. Raises what `replay` raises, and
+    ReplayError where it dies again, with the step.
+    """
+    with TemporaryDirectory(prefix="harness-") as folder:
+        notes = Path(folder) / f"again{SUFFIX}"
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_replay_here, args=(theirs, notes, running, server, times, source), daemon=True
+        )
+        process.start()
+        theirs.close()
+        try:
+            came_to = ours.recv()
+        except EOFError:
+            process.join()
+            again = read_journal(notes.read_bytes()) if notes.exists() else None
+            raise ReplayError(f"the process that ran it {how_it_ended(process.exitcode)}, {again or running}") from None
+        finally:
+            ours.close()
+            process.join()
+    if isinstance(came_to, Exception):
+        raise came_to
+    assert isinstance(came_to, Replayed)
+    return came_to
+
+
+def _replay_here(
+    pipe: Connection, notes: Path, running: Running, server: Server, times: int, source: str | None
+) -> None:
+    journal = Journal(notes)
+    try:
+        assert running.cell is not None
+        scenarios = [s for s in find(source or running.cell.scenario) if s.name == running.cell.scenario]
+        schedule = running.schedule(enums_of(scenarios))
+        assert schedule is not None
+        came_to: object = replay(schedule, server, times, source=source, open_ended=True, journal=journal)
+    except (ReplayError, ScenarioError, ServerError, CodecError) as error:
+        came_to = error
+    pipe.send(came_to)

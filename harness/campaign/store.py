@@ -240,10 +240,10 @@ class Store:
 
     def _place(self, scenario: Scenario) -> str | None:
         """The scenario's file, as seen from where the store stands; None: it is found by its name."""
-        path, root = Path(scenario.path).resolve(), self.folder.resolve().parent
+        path = Path(scenario.path).resolve()
         if path.parent == shipped().resolve():
             return None
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+        return Path(os.path.relpath(path, self.folder.resolve().parent)).as_posix()
 
     def _forget(self, cell: Cell, kept: _Kept) -> None:
         self._kept[cell.id].remove(kept)
@@ -325,7 +325,7 @@ def bury(journal: Path) -> tuple[Path, Running] | None:
 
 def scenario_of(witness_file: Path, scenario_file: str | None) -> str | None:
     """Where the scenario's file is, of a witness or journal in a store: beside the store, or seen from here."""
-    if scenario_file is None:
+    if not scenario_file:
         return None
     parents = witness_file.resolve().parents
     roots = [*parents[2:3], Path.cwd()]

@@ -187,8 +187,12 @@ def run_here(jobs: Sequence[Job], running: Path | None = None) -> Iterator[Event
 def _cause_of_death(code: int | None) -> str:
     if code == STUCK:
         return "the strategy never came back to the database and would not be interrupted: does it catch BaseException?"
-    how = f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
-    return f"the process that ran this cell {how}: did the strategy call os._exit, or never return?"
+    return f"the process that ran this cell {how_it_ended(code)}: did the strategy call os._exit, or never return?"
+
+
+def how_it_ended(code: int | None) -> str:
+    """Of a process: `was ended by SIGKILL`, `exited with status 7`."""
+    return f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
 
 
 def _signal_name(number: int) -> str:
