@@ -93,7 +93,7 @@ class Recall:
             return f"{kind} cannot be replayed: its calls are not those of {self.scenario.name} any more"
         memory.schedule = schedule = replace(schedule, cell=judge.cell)
         if digest(self.scenario, judge.cell.layout) != schedule.digest:
-            return f"{kind} is explored again, {changed(known.digests, self.scenario, judge.cell.layout)} since"
+            return f"{kind} is explored again: {changed(known.digests, self.scenario, judge.cell.layout)}"
         memory.within = schedule.gates in (Gates.NONE, self.gates) and (schedule.fault is None or self.faults)
         if schedule.gates not in (Gates.NONE, self.gates):
             return f"{kind} is kept: it needs --gates {schedule.gates.name.lower()}"
@@ -102,11 +102,11 @@ class Recall:
             memory.again = run_again(schedule, judge, known.steps)
             memory.violation = violation_of(schedule, judge, memory.again)
         except Departure as departure:
-            return f"{kind} is explored again, {departure}"
+            return f"{kind} is explored again: {departure}"
         except (SqlRefused, Uncontrolled, OutOfTime, Undecided, NotDeterministicAlone) as error:
             return f"{kind} cannot be replayed: {error}"
         if memory.violation is None:
-            return f"{kind} no longer shows in its schedule, its contest is explored again"
+            return f"{kind} no longer shows in its schedule; its contest is explored again"
         if memory.violation.name == known.kind:
             return f"{kind} still shows"
         return f"{kind} now shows {memory.violation.name}"

@@ -268,9 +268,10 @@ def read_witness(text: str) -> Witness:
             f"{FORMAT}, found {members['format']!r}; install that version, or explore the cell again"
         )
     try:
+        sqlstate = members["sqlstate"]
         witness = Witness(
             line=members["line"],
-            kind=(members["kind"] == "error" and members["sqlstate"]) or members["kind"],
+            kind=(sqlstate if members["kind"] == "error" else None) or members["kind"],
             explanation=members["explanation"],
             steps=tuple(_steps_of(members)),
             digests=members["digests"],

@@ -189,26 +189,26 @@ class Running:
         )
 
     def __str__(self) -> str:
-        """`in step 3 of from 'new' (same key): s1: put('a'); s2: put('a'), steps taken: s1 s2 s1`"""
+        """`in step 3 of the contest from 'new' (same key): s1: put('a'); s2: put('a'); steps taken: s1 s2 s1`"""
         taken = " ".join(f"s{choice.session + 1}" for choice in self.choices)
         steps = sum(choice.event == "run" for choice in self.choices)
         if self.contest is None:
             return "before its first trial"
         match self.way:
             case Way.NONE:
-                return f"between two trials of {self.contest}"
+                return f"between two trials of the contest {self.contest}"
             case Way.CHOSEN if not steps:
-                return f"before the first step of {self.contest}"
+                return f"before the first step of the contest {self.contest}"
             case Way.CHOSEN:
                 aged = ", with generic plans" if self.aged else ""
                 fault = f", in which {self.fault}" if self.fault else ""
-                return f"in step {steps} of {self.contest}{aged}{fault}; steps taken: {taken}"
+                return f"in step {steps} of the contest {self.contest}{aged}{fault}; steps taken: {taken}"
             case Way.ALONE:
-                return f"in operation {max(steps, 1)} of {self.contest}, run one at a time: {taken or 'none begun'}"
+                return f"in operation {max(steps, 1)}, run one at a time ({taken}), of the contest {self.contest}"
             case Way.SPECIFICATION:
-                return f"in the operations' own bodies, run one at a time on bare tables, of {self.contest}"
+                return f"in the operations' own bodies, run one at a time on bare tables, of the contest {self.contest}"
             case Way.AT_ONCE:
-                return f"in {self.contest}, whose sessions ran at once: their order is not known"
+                return f"in the contest {self.contest}, whose sessions ran at once: their order is not known"
 
 
 def read_journal(data: bytes) -> Running | None:
@@ -263,9 +263,3 @@ def lives(path: Path) -> bool:
     except OSError:  # gone meanwhile
         return False
     return False
-
-
-def open_journal(folder: Path) -> Journal:
-    """A journal of this process in the folder. Raises OSError where none can be written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return Journal(folder / f"{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
