@@ -128,7 +128,7 @@ class Store:
                 self._trouble(error)
                 continue
             self._kept.setdefault(witness.cell.id, []).append(_Kept(path, witness))
-        self._dead = list(self._bury_the_dead())
+        self._dead = list(dict(self._bury_the_dead()).items())
 
     # ---- failures first -------------------------------------------------------------------------------------------
 
@@ -228,9 +228,7 @@ class Store:
     def _retire_the_dead(self, cell: Cell) -> None:
         for path, running in self._dead:
             if running.cell_id == cell.id and self._retire(path):
-                self.say(
-                    f"{cell.id}: explored to its end, nothing died; moved to {self.folder / 'retired' / path.name}"
-                )
+                self.say(f"{cell.id}: explored, and nothing died; moved to {self.folder / 'retired' / path.name}")
         self._dead = [(path, running) for path, running in self._dead if running.cell_id != cell.id]
 
     # ---- files ----------------------------------------------------------------------------------------------------
@@ -295,9 +293,7 @@ class Store:
         if not self._troubled:
             self._troubled = True
             said = (error.strerror or str(error)).lower()
-            self.say(
-                f"store {self.folder}: {said}; exploring goes on, what is found is not kept (--store DIR, --no-store)"
-            )
+            self.say(f"store {self.folder}: {said}; what is found is not kept (another: --store DIR, none: --no-store)")
         return False
 
 

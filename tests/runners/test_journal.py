@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,9 +119,6 @@ class Watched:
         self.memory[where] = what  # type: ignore[assignment, index]
         self.seen.append(bytes(self.memory))
 
-    def __buffer__(self, flags: int) -> memoryview:  # pragma: no cover - from Python 3.12 on
-        return memoryview(self.memory)
-
 
 def test_it_can_be_read_after_every_single_write(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     before = journal.path.read_bytes()
@@ -128,16 +126,13 @@ def test_it_can_be_read_after_every_single_write(journal: Journal, monkeypatch: 
     watched.memory[:] = before
     watched.seen.clear()
     real, journal._map = journal._map, watched  # type: ignore[assignment]
-    pack = "harness.runners.journal.struct.pack_into"
-    import struct
-
     packed = struct.pack_into
 
     def pack_into(form: str, memory: Watched, at: int, *values: int) -> None:
         packed(form, memory.memory, at, *values)
         watched.seen.append(bytes(watched.memory))
 
-    monkeypatch.setattr(pack, pack_into)
+    monkeypatch.setattr("harness.runners.journal.struct.pack_into", pack_into)
     for contest in (ONE, OTHER, ONE):
         for _ in range(2):
             journal.begins(contest, Way.CHOSEN)
