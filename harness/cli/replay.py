@@ -19,8 +19,7 @@ from harness.reports.differences import told
 from harness.reports.witness import interleaving, named
 from harness.runners.journal import Running, is_journal, read_journal
 from harness.scenario.discovery import find
-from harness.servers.choose import FORMS, settled
-from harness.servers.choose import running as running_server
+from harness.servers.choose import FORMS, running, settled
 from harness.servers.embedded import WHEEL_MAJORS
 from harness.servers.server import Server
 
@@ -35,7 +34,7 @@ class Recorded:
     line: str | None  # None: that of a process that died, which may be without one
     source: str | None = None  # the scenario's file
     witness: Witness | None = None
-    running: Running | None = None  # what a process was at when it died
+    died: Running | None = None  # what a process was at when it died
 
 
 @click.command()
@@ -77,10 +76,10 @@ def recorded_in(argument: str) -> list[Recorded]:
         return [Recorded(argument)]
     data = path.read_bytes()
     if is_journal(data):
-        running = read_journal(data)
-        if running is None:
+        died = read_journal(data)
+        if died is None:
             raise click.UsageError(f"{path}: nothing had begun to run when this journal was left")
-        return [Recorded(running.line, scenario_of(path, running.scenario_file), running=running)]
+        return [Recorded(died.line, scenario_of(path, died.scenario_file), died=died)]
     text = data.decode(errors="replace")
     if is_witness(text):
         try:
@@ -102,32 +101,32 @@ def _is_file(path: Path) -> bool:
 
 
 def _replay(recorded: Recorded, times: int, go_on: bool, spec: str | None, source: str | None, out: Console) -> int:
-    running, witness = recorded.running, recorded.witness
-    if running is not None:
-        out.print(f"{running.cell_id}: the process died {running}", soft_wrap=True)
+    died, witness = recorded.died, recorded.witness
+    if died is not None:
+        out.print(f"{died.cell_id}: the process died {died}", soft_wrap=True)
     if recorded.line is None:
         raise ReplayError("this cannot be run again: the journal has no schedule line, for an argument without a form")
     cell = cell_of(recorded.line)
     scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
     enums = enums_of(scenarios)
-    if running is not None:
-        schedule = running.schedule(enums)
+    if died is not None:
+        schedule = died.schedule(enums)
         if schedule is None:
             raise ReplayError(
                 f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
             )
     else:
         schedule = witness.schedule(enums) if witness else decode(recorded.line, enums)
-    with running_server(spec or _recorded_on(cell.server)) as server:
+    with running(spec or _recorded_on(cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
-        if running is not None:
-            replayed = replay_apart(running, server, times, source=source)
+        if died is not None:
+            replayed = replay_apart(died, server, times, source=source)
         else:
             steps, digests = (witness.steps, witness.digests) if witness else ((), None)
             replayed = run_again(schedule, server, times, source=source, steps=steps, digests=digests, go_on=go_on)
     for text in describe(schedule, server, replayed, witness):
         out.print(text, soft_wrap=True)
-    return _code(replayed, times, witness, go_on=go_on or running is not None)
+    return _code(replayed, times, witness, go_on=go_on or died is not None)
 
 
 def _code(replayed: Replayed, times: int, witness: Witness | None, *, go_on: bool) -> int:
