@@ -78,8 +78,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     started: Any = getattr(config.stash.get(_SERVERS, None), "started", None)
     if hasattr(started, "describe"):
         terminalreporter.write_line(f"upsert-harness: server {started.describe()}")
-    reports = [report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "when")]
-    told = [value for report in reports for name, value in report.user_properties if name == NOTE]
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    told = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NOTE]
     for note in dict.fromkeys(map(str, told)):  # a report knows what its call, set-up and end have said
         terminalreporter.write_line(f"upsert-harness: {note}")
     if (folder := store_of(config)) is not None and any(folder.glob("witnesses/*.json")):
