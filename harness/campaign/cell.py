@@ -329,7 +329,7 @@ class CellExplorer:
         """The smallest contest, judged as any other: its serial orders are run anew, and twice."""
         began, judge, contest = time.monotonic(), self.judge, shown.contest
         assert shown.violation is not None
-        minimal = Minimiser(judge, shown.violation.name, small).smallest(contest, shown.order, shown.fault)
+        minimal = Minimiser(judge, shown.violation.name, small, passed=True).smallest(contest, shown.order, shown.fault)
         if minimal is None:
             raise DoesNotRepeat(f"a violation ({shown.violation.name}) of a drawn contest does not repeat; {contest}")
         for each in (self.explorer, judge.specification):

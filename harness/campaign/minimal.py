@@ -23,7 +23,8 @@ from harness.schedulers.protocol import Scheduler
 from harness.sessions.control import SqlRefused
 from harness.sessions.steering import Uncontrolled
 
-PREEMPTIONS_MAX, TRIALS_MAX = 2, 120  # of one candidate
+PREEMPTIONS_MAX = 2
+TRIALS_MAX = 40  # of one candidate; most that show it do so in the order that is known
 
 T = TypeVar("T")
 Kept = dict[int, int]
@@ -45,11 +46,11 @@ class Minimal:
 class Minimiser:
     """Of the violations of one name, in the cell of the judge; the arena's gates are as the cell has them."""
 
-    def __init__(self, judge: Judge, name: str, small: Sequence[Contest] = ()) -> None:
-        """`small` is the scope in which every smaller contest is to pass, the simplest first."""
+    def __init__(self, judge: Judge, name: str, small: Sequence[Contest] = (), *, passed: bool = False) -> None:
+        """`small` is the scope in which every simpler contest is to pass, the simplest first; `passed`: all did."""
         self._judge, self._name, self._small = judge, name, tuple(small)
         self._operations = judge.explorer.scenario.operations
-        self._shown: dict[Contest, tuple[Trial, Violation] | None] = {}
+        self._shown: dict[Contest, tuple[Trial, Violation] | None] = dict.fromkeys(small) if passed else {}
         self._trials = 0
 
     def smallest(self, contest: Contest, order: Sequence[int], fault: Fault | None = None) -> Minimal | None:
@@ -137,18 +138,27 @@ class Minimiser:
         """Smaller contests, those that take most away first."""
         everybody = {s: s for s in range(len(contest.sessions))}
         yield from ((simpler, everybody) for simpler in self._with_shorter_prelude(contest))
-        for gone in everybody if len(everybody) > 2 else ():
+        for gone in everybody if len(everybody) > 1 else ():
             kept = {s: i for i, s in enumerate(s for s in everybody if s != gone)}
             yield self._made(contest, _without(contest.sessions, gone)), kept
         for session, calls in enumerate(contest.sessions):
             for gone in range(len(calls)) if len(calls) > 1 else ():
                 yield self._made(contest, _with(contest.sessions, session, _without(calls, gone))), everybody
+        yield from self._merged(contest)
         yield from ((simpler, everybody) for simpler in self._with_other_operations(contest))
         for order in permutations(everybody):
             sessions = tuple(contest.sessions[s] for s in order)
             kept = {s: i for i, s in enumerate(order)}
             for one_key, tried in ((True, False), (True, True), (False, False), (False, True)):
                 yield self._simplest(self._made(contest, sessions), one_key=one_key, tried=tried), kept
+
+    def _merged(self, contest: Contest) -> Iterator[tuple[Contest, Kept]]:
+        """One session makes the calls of two: what needs less concurrency than it has."""
+        for first, second in permutations(range(len(contest.sessions)), 2):
+            calls = contest.sessions[first] + contest.sessions[second]
+            kept = {s: s - (s > second) for s in range(len(contest.sessions))}
+            kept[second] = kept[first]
+            yield self._made(contest, _without(_with(contest.sessions, first, calls), second)), kept
 
     def _with_shorter_prelude(self, contest: Contest) -> Iterator[Contest]:
         if contest.prelude:
