@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from harness.campaign.drawing import Drawing, Shown, seed_of
+from harness.campaign.drawing import Drawing, Found, seed_of
 from harness.campaign.judge import DoesNotRepeat, Judge, Undecided, cannot_be_retried
 from harness.campaign.minimal import Minimiser
 from harness.campaign.search import PORTFOLIO, Search
@@ -317,30 +317,31 @@ class CellExplorer:
         )
         explorer.arena.gated = gated
         try:
-            for shown in drawing.search(self.limits.examples, seed_of(cell, self.limits.seed)):
-                self._shrink(shown, contests)
+            for found in drawing.search(self.limits.examples, seed_of(cell, self.limits.seed)):
+                self._shrink(found, contests)
         finally:
             explorer.arena.gated = False
             tally.drawn, tally.drawn_met = drawing.drawn, drawing.met
             tally.drawn_refused = drawing.refused
             tally.not_explored += drawing.not_explored
 
-    def _shrink(self, shown: Shown, small: Sequence[Contest]) -> None:
+    def _shrink(self, found: Found, small: Sequence[Contest]) -> None:
         """The smallest contest, judged as any other: its serial orders are run anew, and twice."""
-        began, judge, contest = time.monotonic(), self.judge, shown.contest
-        assert shown.violation is not None
-        minimal = Minimiser(judge, shown.violation.name, small, passed=True).smallest(contest, shown.order, shown.fault)
+        began, judge, first, least = time.monotonic(), self.judge, found.first, found.least
+        assert least.violation is not None
+        name = least.violation.name
+        minimal = Minimiser(judge, name, small, passed=True).smallest(least.contest, least.order, least.fault)
         if minimal is None:
-            raise DoesNotRepeat(f"a violation ({shown.violation.name}) of a drawn contest does not repeat; {contest}")
+            raise DoesNotRepeat(f"a violation ({name}) of a drawn contest does not repeat; {least.contest}")
         for each in (self.explorer, judge.specification):
             each.forget(minimal.contest)
         self.explorer.start(minimal.contest)
         before = set(self.tally.findings)
-        if not self._condemned(minimal.contest, minimal.trial, shown.fault):
-            raise DoesNotRepeat(f"a violation ({shown.violation.name}) is none on a second look; {minimal.contest}")
+        if not self._condemned(minimal.contest, minimal.trial, least.fault):
+            raise DoesNotRepeat(f"a violation ({name}) is none on a second look; {minimal.contest}")
         shrunk = Shrunk(
-            len(contest.sessions), len(contest.operations), len(shown.order), minimal.candidates, minimal.smaller,
-            time.monotonic() - began,
+            len(first.contest.sessions), len(first.contest.operations), len(first.order), minimal.candidates,
+            minimal.smaller, time.monotonic() - began,
         )  # fmt: skip
         for name in set(self.tally.findings) - before:
             self.tally.findings[name] = replace(self.tally.findings[name], shrunk=shrunk)

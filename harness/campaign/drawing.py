@@ -6,6 +6,7 @@ hammer: an example has to fail again when it is run again (Hypothesis: Flaky).
 """
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,17 @@ class Shown:
     def order(self) -> list[int]:
         """The sessions, in the order of their steps."""
         return [chosen for chosen, _, event in self.trial.ended.choices if event == "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A failure as it was drawn first, and as Hypothesis left it."""
+
+    first: Shown
+    least: Shown
+    drawn: int  # trials until the first one
+    shrinks: int  # trials from there on
+    found_s: float  # time.perf_counter() when the first one failed
 
 
 @dataclass
@@ -117,29 +129,29 @@ class Drawing:
         session = draw(_below(len(contest.sessions)))
         return Fault(session, draw(_below(COMMANDS_MAX)), draw(st.sampled_from(Failing)))
 
-    def search(self, examples: int, seeded: int) -> Iterator[Shown]:
-        """The shrunk example of each name that is found with so many examples in all.
+    def search(self, examples: int, seeded: int) -> Iterator[Found]:
+        """A failure of each name that is found with so many examples in all.
 
         Raises DoesNotRepeat for a failure that does not fail again, and what the explorer and the budget raise.
         """
         ignored: set[str] = set()
         while self.drawn < examples:
-            shown = self._first(examples - self.drawn, seeded + len(ignored), frozenset(ignored))
-            if shown is None or shown.violation is None:
+            found = self._first(examples - self.drawn, seeded + len(ignored), frozenset(ignored))
+            if found is None or found.least.violation is None:
                 return
-            ignored.add(shown.violation.name)
-            yield shown
+            ignored.add(found.least.violation.name)
+            yield found
 
-    def _first(self, examples: int, seeded: int, ignored: frozenset[str]) -> Shown | None:
-        last: Shown | None = None
-        shrinks = 0
+    def _first(self, examples: int, seeded: int, ignored: frozenset[str]) -> Found | None:
+        failed: list[Shown] = []  # each simpler than the one before
+        shrinks, drawn, found_s = 0, 0, 0.0
 
         @seed(seeded)
         @settings(_quietly(examples), database=self.database)
         @given(st.data())
         def example(data: st.DataObject) -> None:
-            nonlocal last, shrinks
-            shrinks += last is not None
+            nonlocal shrinks, drawn, found_s
+            shrinks += bool(failed)
             if shrinks > SHRINKS_MAX:
                 raise _Stop
             try:
@@ -149,22 +161,30 @@ class Drawing:
             except Exception as unable:  # nothing is known then of this example, and nothing more of the cell
                 raise _Stop from unable
             if shown.violation is not None:
-                last = shown
+                if not failed:
+                    drawn, found_s = self.drawn, time.perf_counter()
+                failed.append(shown)
                 raise violated(shown.violation.name)(shown.violation.explanation)
 
         try:
             example()
         except Violated:
-            return last
+            pass
         except _Stop as stop:
             if isinstance(stop.__cause__, Exception):
                 raise stop.__cause__ from None
-            return last
         except Flaky as flaky:
             raise DoesNotRepeat(f"a drawn trial does not repeat: {flaky}") from flaky
         except Unsatisfiable:  # every example was refused: `refused` says so
             pass
-        return None
+        least = min(failed, key=_size, default=None)
+        return None if least is None else Found(failed[0], least, drawn, shrinks, found_s)
+
+
+def _size(shown: Shown) -> tuple[int, int, int]:
+    """The last that failed is the least by Hypothesis' own order, unless it was stopped on its way."""
+    contest = shown.contest
+    return len(contest.sessions), len(contest.operations) + len(contest.prelude), len(shown.order)
 
 
 def seed_of(cell: Cell, seed: int) -> int:

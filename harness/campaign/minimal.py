@@ -42,6 +42,11 @@ class Minimal:
     trials: int
     smaller: int  # contests of the small scope that are simpler, and do not show it
 
+    @property
+    def order(self) -> list[int]:
+        """The sessions, in the order of their steps."""
+        return _sessions(self.trial)
+
 
 class Minimiser:
     """Of the violations of one name, in the cell of the judge; the arena's gates are as the cell has them."""
@@ -145,6 +150,7 @@ class Minimiser:
             for gone in range(len(calls)) if len(calls) > 1 else ():
                 yield self._made(contest, _with(contest.sessions, session, _without(calls, gone))), everybody
         yield from self._merged(contest)
+        yield from ((simpler, everybody) for simpler in self._with_longer_prelude(contest))
         yield from ((simpler, everybody) for simpler in self._with_other_operations(contest))
         for order in permutations(everybody):
             sessions = tuple(contest.sessions[s] for s in order)
@@ -164,6 +170,13 @@ class Minimiser:
         if contest.prelude:
             yield replace(contest, prelude=())
             yield from (replace(contest, prelude=_without(contest.prelude, i)) for i in range(len(contest.prelude)))
+
+    def _with_longer_prelude(self, contest: Contest) -> Iterator[Contest]:
+        """A session's first call made before the sessions begin: what need not be concurrent is part of the start."""
+        for session, (first, *rest) in enumerate(contest.sessions):
+            if rest:
+                shorter = self._made(contest, _with(contest.sessions, session, tuple(rest)))
+                yield replace(shorter, prelude=(*contest.prelude, first))
 
     def _with_other_operations(self, contest: Contest) -> Iterator[Contest]:
         """A call replaced by one of an operation that the scenario has earlier."""
@@ -201,8 +214,9 @@ class Minimiser:
                     given[name] = value
             return fill(operation, given, own)
 
+        prelude = tuple(map(simplest, contest.prelude))
         sessions = tuple(tuple(map(simplest, calls)) for calls in contest.sessions)
-        return replace(self._made(contest, sessions), prelude=tuple(map(simplest, contest.prelude)))
+        return replace(self._made(contest, sessions), prelude=prelude)
 
 
 def _without(values: tuple[T, ...], position: int) -> tuple[T, ...]:
