@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from harness.campaign.judge import Before, Judge
+from harness.campaign.judge import Before, Judge, cannot_be_retried
 from harness.campaign.witness_file import happenings, sent
 from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
@@ -48,7 +48,12 @@ def run_again(
     explorer.arena.gated = bool(schedule.gates)
     try:
         trial = explorer.run(
-            schedule.contest, following or Replay(choices), recorder=recorder, truncate=True, fault=schedule.fault
+            schedule.contest,
+            following or Replay(choices),
+            recorder=recorder,
+            retryable=judge.retryable,
+            truncate=True,
+            fault=schedule.fault,
         )
     except Departure as left:
         raise _other_statement(schedule, recorder, steps) or left from left
@@ -116,7 +121,9 @@ def _told(statements: tuple[str, ...]) -> str:
 
 
 def violation_of(schedule: Schedule, judge: Judge, again: Again) -> Violation | None:
-    return judge.violation(schedule.contest, again.outcome, again.before, again.trial, schedule.fault)
+    """What its oracles say of it; and, as in the exploration, a retryable failure has to succeed when called again."""
+    found = judge.violation(schedule.contest, again.outcome, again.before, again.trial, schedule.fault)
+    return found or (cannot_be_retried(again.trial) if again.trial else None)
 
 
 def finding_of(schedule: Schedule, judge: Judge, again: Again, violation: Violation) -> Finding:

@@ -49,6 +49,7 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    examples: int = 0
     known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
     scenario_file: str = ""  # as a witness or journal is to name it
 
@@ -228,6 +229,7 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        examples=job.examples,
     )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:

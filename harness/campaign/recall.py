@@ -179,6 +179,6 @@ def _is_possible(contest: Contest, scenario: Scenario) -> bool:
     return contest.state in scenario.states and all(
         call.operation in scenario.operations
         and {name for name, _ in call.arguments} == set(scenario.operations[call.operation].parameters)
-        for calls in contest.sessions
+        for calls in (*contest.sessions, contest.prelude)
         for call in calls
     )

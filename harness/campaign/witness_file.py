@@ -48,8 +48,9 @@ class Witness:
     @property
     def size(self) -> tuple[int, int, int]:
         """Sessions, calls, steps: what has less of them is the better witness."""
-        sessions = self.members["contest"]["sessions"]
-        return len(sessions), sum(map(len, sessions)), len(self.members["schedule"]["steps"])
+        contest = self.members["contest"]
+        calls = (*contest["sessions"], contest["prelude"])
+        return len(contest["sessions"]), sum(map(len, calls)), len(self.members["schedule"]["steps"])
 
     def schedule(self, enums: AnyEnum = no_enums) -> Schedule:
         """What the line stands for. Raises WitnessError where the words around it say something else."""
@@ -128,6 +129,7 @@ def _cell(cell: Cell) -> dict[str, str]:
 def _contest(contest: Contest) -> dict[str, Any]:
     return {
         "pattern": contest.pattern,
+        "prelude": [_call(call) for call in contest.prelude],
         "sessions": [[_call(call) for call in calls] for calls in contest.sessions],
         "start_state": contest.state,
     }
