@@ -18,10 +18,10 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ _TEXT = _HEADER + 9
 _SIZE = 65_536
 _WORDS_MAX = 4_000  # of a contest whose schedule line would not fit
 _EVENTS = ("run", "victim", "wake", "timeout")
+_EVENT = {event: number for number, event in enumerate(_EVENTS, 1)}
 _FAILINGS = tuple(Failing)
 
 
@@ -109,18 +110,15 @@ class Journal:
         memory[_TEXT : _TEXT + len(text)] = text
         memory[_HEADER] = 1
 
-    def chosen(self, session: int, options: Sequence[int], event: str) -> None:
+    def chosen(self, session: int, options: tuple[int, ...], event: str) -> None:
         """Called before what was chosen is done."""
         at = self._at
         if at + 2 >= _HEADER or session > 62:
             return
-        mask = 0
-        for option in options:
-            mask |= 1 << option
         memory = self._map
         memory[at + 2] = 0
-        memory[at + 1] = mask if mask < 256 else 0
-        memory[at] = 1 + 4 * session + _EVENTS.index(event)  # last: until now the choices ended here
+        memory[at + 1] = _bits(options)
+        memory[at] = 4 * session + _EVENT[event]  # last: until now the choices ended here
         self._at = at + 2
 
     def ends(self) -> None:
@@ -133,6 +131,13 @@ class Journal:
             self.path.unlink()
         self._map.close()
         self._file.close()
+
+
+@lru_cache(maxsize=1024)
+def _bits(options: tuple[int, ...]) -> int:
+    """0 where they do not fit into a byte: they are compared on replay, nothing else."""
+    bits = sum(1 << option for option in options)
+    return bits if bits < 256 else 0
 
 
 class Noted:
