@@ -1,14 +1,14 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
 
+from harness.campaign.explaining import order_of
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Before, Judge
-from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Trace
@@ -112,10 +112,10 @@ def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, 
     explorer, contest = judge.explorer, schedule.contest
     recorder = Recorder()
     if schedule.alone:
-        order = _order([choice.session for choice in schedule.choices])
+        order = order_of([choice.session for choice in schedule.choices])
         explorer.aged = schedule.aged
         try:
-            outcome, recorder = explorer.record_serial(contest, order)
+            outcome = explorer.record_serial(contest, order, recorder)
         finally:
             explorer.aged = False
         return outcome, frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :]), recorder, None
@@ -131,13 +131,3 @@ def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, 
             sent = next((e.statement for e in recorder.trace if e.step == step - 1), "")
             raise Departure(step, f"the statement that was recorded ({was})", f"another ({now}): {sent}")
     return trial.seen.outcome, trial.before, recorder, trial
-
-
-def _order(sessions: Sequence[int]) -> tuple[OpRef, ...]:
-    """The operations of a serial order from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in sessions:
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)
