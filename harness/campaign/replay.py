@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
-from harness.campaign.explaining import order_of
+from harness.campaign.explaining import explain, order_of
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Before, Judge
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
-from harness.model.trace import Trace
+from harness.model.trace import Explained, Trace
 from harness.model.verdict import Violation
 from harness.runners.explorer import Trial
 from harness.runners.recorder import Recorder
@@ -41,10 +41,13 @@ class Replayed:
     trace: Trace
     outcome: Outcome | None
     violation: Violation | None
+    explained: Explained | None = None  # where it was asked for, and something is wrong
 
 
-def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:
-    """Run the schedule `times` times, each from truncated tables.
+def replay(
+    schedule: Schedule, server: Server, times: int = 1, *, source: str | None = None, explained: bool = False
+) -> Replayed:
+    """Run the schedule `times` times, each from truncated tables; if it is to be explained, once more.
 
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
@@ -73,7 +76,12 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times)
+            replayed = _replay(schedule, judge, times)
+            if explained and replayed.outcome is not None:
+                kind = replayed.violation.kind if replayed.violation else ""
+                seen = explain(explorer, specification, schedule, replayed.outcome, kind)
+                replayed = replace(replayed, explained=seen)
+            return replayed
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()

@@ -14,8 +14,11 @@ from harness.campaign.replay import replay as run_again
 from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.schedule import Schedule
+from harness.model.verdict import Finding
+from harness.reports.details import details
 from harness.reports.differences import told
-from harness.reports.witness import interleaving, named
+from harness.reports.story import paragraph
+from harness.reports.witness import WIDTH, interleaving, named
 from harness.scenario.discovery import find
 from harness.scenario.language import Scenario
 from harness.scenario.parameters import Key, Tried
@@ -32,9 +35,10 @@ _LINE = re.compile(r"h\d+:\w+::\w+\[[\w,.-]+\]:[\w-]+")
 @click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How often.")
 @click.option("--server", type=server_spec, metavar="SERVER", help=f"{FORMS}. Default: the version of the line.")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False), help="The scenario's file.")
+@click.option("--explain", is_flag=True, help="What each statement saw, waited for and left, and what went wrong.")
 @no_color
 @debug
-def replay(witness: str, times: int, server: str | None, source: str | None, no_color: bool) -> int:
+def replay(witness: str, times: int, server: str | None, source: str | None, explain: bool, no_color: bool) -> int:
     """Run a schedule again, step by step: the line a finding ends with, or a file that holds such lines.
 
     Exit code 0 if every run took the recorded steps and came to one outcome, 2 if one departed from them.
@@ -45,7 +49,7 @@ def replay(witness: str, times: int, server: str | None, source: str | None, no_
     for number, line in enumerate(lines):
         if number:
             out.print()
-        code = max(code, _replay(line, times, server, source, out))
+        code = max(code, _replay(line, times, server, source, out, explain=explain))
     return code
 
 
@@ -68,14 +72,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console) -> int:
+def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console, *, explain: bool) -> int:
     cell = cell_of(line)
     scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
     schedule = decode(line, _enums(scenarios))
     with running(spec or _recorded_on(cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
-        replayed = run_again(schedule, server, times, source=source)
-    for text in describe(schedule, server, replayed):
+        replayed = run_again(schedule, server, times, source=source, explained=explain)
+    lines = describe(schedule, server, replayed)
+    if explain:
+        lines += explanation(schedule, replayed)
+    for text in lines:
         out.print(text, soft_wrap=True)
     return 0 if replayed.hits == times else UNABLE
 
@@ -99,6 +106,18 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
         )
     lines += [f"departure: {departure}" for departure in replayed.departures]
     return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
+
+
+def explanation(schedule: Schedule, replayed: Replayed) -> list[str]:
+    """The story, and each statement in full."""
+    if replayed.explained is None or replayed.outcome is None:
+        return ["", "not explained: it did not come to the same outcome while it was watched"]
+    violation, seen = replayed.violation, replayed.explained
+    told: list[str] = []
+    if violation is not None:
+        finding = Finding(violation, schedule.contest, schedule, (), replayed.outcome, (), explained=seen)
+        told = paragraph(finding, WIDTH)
+    return ["", *told, *([""] if told else []), *details(seen.observed)]
 
 
 def _enums(scenarios: list[Scenario]) -> AnyEnum:

@@ -127,7 +127,7 @@ class Observed:
 
     statements: tuple[Ran, ...]  # by the step in which they ended
     transactions: tuple[Transaction, ...]
-    rows_per_transaction: bool  # isolation above READ COMMITTED: one snapshot for each transaction
+    one_snapshot: bool  # for each transaction: the isolation level is above READ COMMITTED
     start: tuple[Version, ...] = ()
     left: tuple[Version, ...] = ()  # at the end
 

@@ -72,7 +72,7 @@ def _by_effect(ran: Ran, seen: Observed, possible: Sequence[Serial]) -> Clue | N
     wrote = [other for other in statements_of(seen, mine) if writes(other)]
     told = wrote[0] if len(wrote) == 1 else ran
     # Of several statements with a snapshot each it is not known which went wrong.
-    sure = len(wrote) == 1 or seen.rows_per_transaction
+    sure = len(wrote) == 1 or seen.one_snapshot
     ruled_out, left, words = [], [], ""
     for serial in possible:
         other = _counterpart(told, seen, serial.observed)

@@ -32,6 +32,10 @@ def function_of(ran: Ran) -> str | None:
     return called[1] if called and not _BUILT_IN.match(called[1]) else None
 
 
+def tries_to_write(ran: Ran) -> bool:
+    return function_of(ran) is not None or label(ran) in _WRITES
+
+
 def writes(ran: Ran) -> bool:
     """Whether it wrote something, as far as its command tag tells."""
     if ran.error is not None:

@@ -14,9 +14,10 @@ from harness.model.sqlstate import describe
 from harness.model.trace import Explained, Ran, Serial, Transaction, Version, Wait
 from harness.model.verdict import Finding, Violation
 from harness.reports.clues import Clue, clues, statements_of, transactions_of
-from harness.reports.deeds import changed, did, effect, function_of, label, listed, writes
+from harness.reports.deeds import changed, did, effect, function_of, label, listed, tries_to_write, writes
 
 CLUES_MAX = 2  # before the one that leaves no order
+LATER = " came later"
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.I)
 _KEY = re.compile(r"\((.+)\)=\((.*)\)")  # of an error's detail, in any language
 
@@ -105,16 +106,24 @@ class _Teller:
 
     def _both(self, one: Clue, two: Clue) -> list[str] | None:
         """Two sessions did the same, of which the second should not have."""
-        instead = {words for clue in (one, two) for _, words in clue.ruled_out}
-        alike = (one.ran.text, one.did) == (two.ran.text, two.did) and len(instead) == 1 and "" not in instead
-        if not alike or len(self.contest.operations) != 2 or one.ran.call == two.ran.call:
+        alike = (one.ran.text, one.did) == (two.ran.text, two.did) and one.ran.call != two.ran.call
+        if not alike or len(self.contest.operations) != 2:
             return None
-        (serial, words), *_ = two.ruled_out
-        why = self._why(two, serial)
-        return [
-            f"{self._name(one.ran)} and {self._name(two.ran)} both {one.did}{why}.",
-            f"One after the other, the second of them {words}{self._hears(two.ran.call, serial)}.",
-        ]
+        (first, words), (then, instead) = one.ruled_out[0], two.ruled_out[0]
+        missing = [*self._only_later(one, first), *self._only_later(two, then)]
+        why = f", because {listed(missing)}{LATER}" if len(missing) > 1 else self._why(two, then)
+        head = f"{self._name(one.ran)} and {self._name(two.ran)} both {one.did}{why}."
+        if words == instead:
+            return [head, f"One after the other, the second of them {instead}{self._hears(two.ran.call, then)}."]
+        a, b = self._who(one.ran.call), self._who(two.ran.call)
+        after = f"After {a}, {b} {instead}{self._hears(two.ran.call, then)}"
+        return [head, f"{after}; after {b}, {a} {words}{self._hears(one.ran.call, first)}."]
+
+    def _only_later(self, clue: Clue, serial: Serial) -> list[str]:
+        """What of the calls before it in this order was not even begun."""
+        calls = serial.order[: serial.order.index(clue.ran.call)] if clue.sure else ()
+        later = [t for t in self._work_of(calls) if self._missing(t, clue.ran).endswith(LATER)]
+        return [self._work(t) for t in later] or self._tried_later(clue.ran, calls)
 
     def _in_some(self, clue: Clue) -> str:
         """What fits some of the orders only."""
@@ -149,8 +158,10 @@ class _Teller:
         there = serial.outcome.told.get(call)
         if there == self.found.told.get(call) or not isinstance(there, Ok | Refused):
             return ""
+        if there == Ok(None):
+            return f", and {self._who(call)} succeeds"
         heard = f"refused: {there.reason}" if isinstance(there, Refused) else f"told {there}"
-        return f", and {self._who(call)} is {heard}" if call in serial.order else ""
+        return f", and {self._who(call)} is {heard}"
 
     # ---- why ------------------------------------------------------------------------------------------------------
 
@@ -173,6 +184,8 @@ class _Teller:
         if early:
             return f", because {listed([self._work(t) for t in early])} had been committed"
         between = [t for t in earlier if self._sees(ran, t) is None]
+        if later_on := self._tried_later(ran, serial.order[:mine]):
+            return f", because {listed(later_on)}{LATER}"
         while_it_ran = self._while_it_ran(ran, between[-1]) if between else ""
         return f", for {while_it_ran}" if while_it_ran else ""
 
@@ -184,7 +197,7 @@ class _Teller:
             return f"{self._work(transaction)} had not been committed"
         if ran.ended is not None and transaction.ended is not None and transaction.ended <= ran.ended:
             return f"its snapshot is of step {snapshot + 1}, before {self._work(transaction)}"
-        return f"{self._work(transaction)} came later"
+        return f"{self._work(transaction)}{LATER}"
 
     def _waited(self, ran: Ran, unseen: Sequence[Transaction]) -> str:
         """A statement that waited for a row goes on with the snapshot it has (13.2.1)."""
@@ -198,10 +211,16 @@ class _Teller:
         """What these calls committed that changed something."""
         return [t for t in transactions_of(self.seen, calls) if t.committed and (t.added or t.removed)]
 
+    def _tried_later(self, ran: Ran, calls: Iterable[OpRef]) -> list[str]:
+        """Statements of these calls that would have written, and failed, after this one had its answer."""
+        wanted, last = set(calls), ran.began if ran.ended is None else ran.ended
+        later = [other for other in self.seen.statements if other.call in wanted and other.began > last]
+        return [self._name(other) for other in later if other.error is not None and tries_to_write(other)]
+
     def _snapshot(self, ran: Ran) -> int:
         """The step whose beginning the statement saw."""
         own = self.seen.transactions[ran.transaction].snapshot
-        return own if own is not None and self.seen.rows_per_transaction else ran.began
+        return own if own is not None and self.seen.one_snapshot else ran.began
 
     def _sees(self, ran: Ran, other: Transaction) -> bool | None:
         """Whether what the other committed was in the statement's snapshot; None where that does not decide."""
@@ -212,7 +231,7 @@ class _Teller:
         during = ran.ended is not None and other.ended <= ran.ended
         # A VOLATILE function takes a snapshot for each of its statements (36.7); ON CONFLICT asks the index as it is.
         free = function_of(ran) is not None or _ON_CONFLICT.search(ran.text) is not None
-        return None if during and free and not self.seen.rows_per_transaction else False
+        return None if during and free and not self.seen.one_snapshot else False
 
     def _while_it_ran(self, ran: Ran, other: Transaction) -> str:
         """A function during which another committed: what of it had begun by then?"""
@@ -232,9 +251,9 @@ class _Teller:
 
     def _failed(self, sqlstate: str | None) -> Ran | None:
         """The statement whose error a client was told of."""
-        told = {ref for ref, answer in self.found.answers if answer == Failed(sqlstate or "")}
+        told = [ref for ref, answer in self.found.answers if answer == Failed(sqlstate or "")]
         failed = [ran for ran in self.seen.statements if ran.error and ran.error.sqlstate == sqlstate]
-        return next((ran for ran in reversed(failed) if ran.call in told), None)
+        return next((ran for ref in told for ran in reversed(failed) if ran.call == ref), None)
 
     def _refused(self, ran: Ran) -> list[str]:
         """With what was in the way."""
@@ -308,8 +327,8 @@ class _Teller:
         writers = list(dict.fromkeys(v.writer for v in left if v.writer is not None))
         if len(writers) < 2:
             return []
-        names = listed([self._work(self.seen.transactions[number]) for number in writers])
-        return [f"{'Both rows' if len(writers) == 2 else 'All rows'} stayed: of {names}."]
+        names = listed([f"that of {self._work(self.seen.transactions[number])}" for number in writers])
+        return [f"{'Both rows' if len(writers) == 2 else 'All rows'} stayed, {names}."]
 
     def _overwritten(self) -> list[str]:
         """Who replaced a version that another session had written."""
@@ -360,8 +379,8 @@ class _Teller:
         if len({ran.session for ran, _ in standing}) < 2:
             return []
         each = [f"{self._name(ran)} waited for {self._held(wait)}" for ran, wait in standing]
-        ended = f"; the server ended {self._name(ends[-1])}" if ends else ""
-        return [f"{listed(each)}{ended}."]
+        ended = f"; {self._name(ends[-1])} met {describe('40P01')}" if ends else ""
+        return [f"{', and '.join(each)}{ended}."]
 
     def _held(self, wait: Wait) -> str:
         """`a row of score, held by s1's UPDATE (step 2)`"""

@@ -18,7 +18,7 @@ from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
 from harness.model.verdict import Finding, Rate
 from harness.reports.differences import expected_and_found, is_made_name
-from harness.reports.story import story
+from harness.reports.story import paragraph
 from harness.scenario.discovery import shipped
 
 WIDTH = 100
@@ -51,8 +51,8 @@ def witness(finding: Finding, source: str = "") -> str:
 
 def told_as_story(finding: Finding) -> list[str]:
     """What went wrong, a paragraph; nothing where it is not known."""
-    sentences = story(finding)
-    return [*textwrap.wrap(" ".join(sentences), WIDTH, break_on_hyphens=False), ""] if sentences else []
+    lines = paragraph(finding, WIDTH)
+    return [*lines, ""] if lines else []
 
 
 def kind(finding: Finding) -> str:
