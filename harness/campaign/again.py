@@ -6,7 +6,6 @@ from itertools import zip_longest
 
 from harness.campaign.judge import Before, Judge, cannot_be_retried
 from harness.campaign.witness_file import happenings, sent
-from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.verdict import Finding, Violation
@@ -66,10 +65,10 @@ def run_again(
 
 
 def _one_at_a_time(schedule: Schedule, judge: Judge, steps: Steps, *, go_on: bool) -> Again:
-    explorer, order = judge.explorer, order_of(schedule)
+    explorer, order, recorder = judge.explorer, schedule.order, Recorder()
     explorer.aged = schedule.aged
     try:
-        outcome, recorder = explorer.record_serial(schedule.contest, order)
+        outcome = explorer.record_serial(schedule.contest, order, recorder)
     finally:
         explorer.aged = False
     departure = _other_statement(schedule, recorder, steps)
@@ -77,16 +76,6 @@ def _one_at_a_time(schedule: Schedule, judge: Judge, steps: Steps, *, go_on: boo
         raise departure
     before = frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :])
     return Again(outcome, before, recorder, None, departure)
-
-
-def order_of(schedule: Schedule) -> tuple[OpRef, ...]:
-    """The operations of a serial order, from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in (choice.session for choice in schedule.choices):
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)
 
 
 def _other_statement(schedule: Schedule, recorder: Recorder, steps: Steps) -> Departure | None:
@@ -129,7 +118,7 @@ def violation_of(schedule: Schedule, judge: Judge, again: Again) -> Violation | 
 def finding_of(schedule: Schedule, judge: Judge, again: Again, violation: Violation) -> Finding:
     """What it shows now as a finding, confirmed as any other. Raises DoesNotRepeat."""
     if again.trial is None:
-        order = order_of(schedule)
+        order = schedule.order
         return judge.finding_alone(schedule.contest, order, again.outcome, violation, aged=schedule.aged)
     arena = judge.explorer.arena
     arena.gated = bool(schedule.gates)

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from harness.campaign.again import Steps, run_again, violation_of
+from harness.campaign.explaining import explain
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Judge
 from harness.campaign.recall import changed, enums_of
@@ -18,7 +19,7 @@ from harness.campaign.workers import how_it_ended
 from harness.model.codec import CodecError
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
-from harness.model.trace import Trace
+from harness.model.trace import Explained, Trace
 from harness.model.verdict import Violation
 from harness.runners.journal import SUFFIX, Journal, Running, read_journal
 from harness.runners.virtual import virtual
@@ -46,6 +47,7 @@ class Replayed:
     trace: Trace
     outcome: Outcome | None
     violation: Violation | None
+    explained: Explained | None = None  # where it was asked for, and something is wrong
 
 
 def replay(
@@ -59,8 +61,9 @@ def replay(
     go_on: bool = False,
     open_ended: bool = False,
     journal: Journal | None = None,
+    explained: bool = False,
 ) -> Replayed:
-    """Run the schedule `times` times, each from truncated tables.
+    """Run the schedule `times` times, each from truncated tables; if it is to be explained, once more.
 
     `steps` and `digests` are what a witness file knows besides its line: the statements that a departure is told in,
     and what the scenario consisted of. `go_on` follows it past a departure; `open_ended` says that only its beginning
@@ -95,7 +98,12 @@ def replay(
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+            replayed = _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+            if explained and replayed.outcome is not None:
+                kind = replayed.violation.kind if replayed.violation else ""
+                seen = explain(explorer, specification, schedule, replayed.outcome, kind)
+                replayed = replace(replayed, explained=seen)
+            return replayed
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()
