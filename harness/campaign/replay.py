@@ -1,7 +1,7 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -23,7 +23,7 @@ from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.control import ControlLost
-from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
+from harness.sessions.steering import OutOfTime, Tracker, Uncontrolled, trial_seconds
 from harness.sessions.watch import watched
 
 
@@ -49,6 +49,18 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
     """
+    with opened(schedule, server, source=source) as judge:
+        return _replay(schedule, judge, times)
+
+
+@contextmanager
+def opened(
+    schedule: Schedule, server: Server, *, source: str | None = None, whatever_changed: bool = False
+) -> Iterator[Judge]:
+    """The judge of the schedule's cell, with the start state of its contest seen. Raises as `replay` does.
+
+    `whatever_changed`: also where tables, layout or operations are no longer those of the line.
+    """
     cell = schedule.cell
     scenario = next((s for s in find(source or cell.scenario) if s.name == cell.scenario), None)
     if scenario is None:
@@ -61,7 +73,7 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
     if cell.state not in scenario.states:
         raise _gone(scenario, "state", cell.state, "states", scenario.states)
     now = digest(scenario, cell.layout)
-    if now != schedule.digest:
+    if now != schedule.digest and not whatever_changed:
         raise ReplayError(
             f"the tables, the layout or the operations of {cell.scenario} have changed since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
@@ -71,9 +83,8 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
-            judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times)
+            yield Judge(cell, explorer, specification, retryable, now)
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()
@@ -96,7 +107,7 @@ def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
     departures: list[str] = []
     for _ in range(times):
         try:
-            outcome, before, recorder, trial = _once(schedule, judge)
+            outcome, before, recorder, trial = once(schedule, judge)
         except (Departure, Uncontrolled, OutOfTime) as departure:
             departures.append(str(departure))
             continue
@@ -108,21 +119,26 @@ def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
 
 
-def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, Trial | None]:
+def once(
+    schedule: Schedule, judge: Judge, recorder: Recorder | None = None, tracker: Tracker | None = None
+) -> tuple[Outcome, Before, Recorder, Trial | None]:
+    """The schedule run once. Raises Departure where the code goes another way, Uncontrolled, OutOfTime."""
     explorer, contest = judge.explorer, schedule.contest
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     if schedule.alone:
         order = _order([choice.session for choice in schedule.choices])
         explorer.aged = schedule.aged
         try:
-            outcome, recorder = explorer.record_serial(contest, order)
+            outcome, recorder = explorer.record_serial(contest, order, recorder, tracker)
         finally:
             explorer.aged = False
         return outcome, frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :]), recorder, None
     explorer.arena.gated = bool(schedule.gates)
     try:
         choices = [(c.session, c.options, c.event) for c in schedule.choices]
-        trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True, fault=schedule.fault)
+        trial = explorer.run(
+            contest, Replay(choices), recorder=recorder, truncate=True, tracker=tracker, fault=schedule.fault
+        )
     finally:
         explorer.arena.gated = False
     expected = [c.fingerprint for c in schedule.choices if c.event == "run"]

@@ -212,21 +212,29 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
-    def record_serial(self, contest: Contest, order: Order) -> tuple[Outcome, Recorder]:
+    def record_serial(
+        self, contest: Contest, order: Order, recorder: Recorder | None = None, tracker: Tracker | None = None
+    ) -> tuple[Outcome, Recorder]:
         """The same once more, for its trace."""
-        recorder = Recorder()
-        seen = self._one_at_a_time(contest, order, recorder=recorder, truncate=True)
+        recorder = recorder or Recorder()
+        seen = self._one_at_a_time(contest, order, recorder=recorder, truncate=True, tracker=tracker)
         return seen.outcome, recorder
 
     def _one_at_a_time(
-        self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False
+        self,
+        contest: Contest,
+        order: Order,
+        *,
+        recorder: Recorder | None = None,
+        truncate: bool = False,
+        tracker: Tracker | None = None,
     ) -> Seen:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker)
         try:
             ended = hub.run([[calls(ref) for ref in order]], _Alone())
         except BaseException:
