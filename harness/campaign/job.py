@@ -47,6 +47,7 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    examples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        examples=job.examples,
     )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:

@@ -186,6 +186,21 @@ class Explorer:
             self._serial[key] = self._by_outcome[first.outcome] = first
         return self._serial[key].outcome
 
+    def serial_once(self, contest: Contest, order: Order) -> Outcome:
+        """The same from one run: for contests that are drawn, of which each order is asked for once or twice."""
+        key = (contest, order)
+        if key not in self._serial:
+            seen = self._one_at_a_time(contest, order)
+            self._serial[key] = self._by_outcome[seen.outcome] = seen
+        return self._serial[key].outcome
+
+    def forget(self, contest: Contest) -> None:
+        """A contest that was drawn, passed, and will not be asked for again."""
+        self._starts.pop(contest, None)
+        self.arena.seeds.pop(contest, None)
+        for key in [key for key in self._serial if key[0] == contest]:
+            del self._serial[key]
+
     def serial_aged(self, contest: Contest, order: Order) -> Outcome:
         """The same with statements prepared at once and generic plans."""
         self.aged = True
