@@ -1,13 +1,15 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 
 import psycopg
 
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Before, Judge
+from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
@@ -19,6 +21,7 @@ from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.scenario.language import Scenario
+from harness.scenario.parameters import Key, Tried
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
@@ -41,6 +44,23 @@ class Replayed:
     trace: Trace
     outcome: Outcome | None
     violation: Violation | None
+
+
+def schedule_of(line: str, source: str | None = None) -> Schedule:
+    """The schedule of a line, its enums those of the scenario. Raises CodecError, ScenarioError."""
+    cell = cell_of(line)
+    scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
+    return decode(line, _enums(scenarios))
+
+
+def _enums(scenarios: Sequence[Scenario]) -> AnyEnum:
+    """The enums that the scenario's parameters speak of."""
+    meanings = [m for scenario in scenarios for o in scenario.operations.values() for m in o.parameters.values()]
+    values = [value for meaning in meanings if isinstance(meaning, Key | Tried) for value in meaning.values]
+    known: dict[str, Mapping[str, object]] = {
+        type(value).__name__: type(value).__members__ for value in values if isinstance(value, Enum)
+    }
+    return lambda name, member: known[name][member]
 
 
 def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:

@@ -1,26 +1,19 @@
 """`harness replay`: a schedule line, or a file that holds one, run again."""
 
 import re
-from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from harness.campaign.replay import Replayed
+from harness.campaign.replay import Replayed, schedule_of
 from harness.campaign.replay import replay as run_again
 from harness.cli.options import consoles, debug, no_color, server_spec
-from harness.model.codec import AnyEnum, cell_of, decode
+from harness.model.codec import cell_of
 from harness.model.schedule import Schedule
 from harness.reports.differences import told
 from harness.reports.witness import interleaving, named
-from harness.scenario.discovery import find
-from harness.scenario.language import Scenario
-from harness.scenario.parameters import Key, Tried
-from harness.servers.choose import FORMS, running, settled
-from harness.servers.embedded import WHEEL_MAJORS
+from harness.servers.choose import FORMS, recorded_on, running
 from harness.servers.server import Server
 
 UNABLE = 2
@@ -69,21 +62,13 @@ def _is_file(path: Path) -> bool:
 
 
 def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console) -> int:
-    cell = cell_of(line)
-    scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
-    schedule = decode(line, _enums(scenarios))
-    with running(spec or _recorded_on(cell.server)) as server:
+    schedule = schedule_of(line, source)
+    with running(spec or recorded_on(schedule.cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         replayed = run_again(schedule, server, times, source=source)
     for text in describe(schedule, server, replayed):
         out.print(text, soft_wrap=True)
     return 0 if replayed.hits == times else UNABLE
-
-
-def _recorded_on(server: str) -> str:
-    """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg").partition(".")[0]
-    return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
@@ -99,16 +84,3 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
         )
     lines += [f"departure: {departure}" for departure in replayed.departures]
     return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
-
-
-def _enums(scenarios: list[Scenario]) -> AnyEnum:
-    """The enums that the scenario's parameters speak of."""
-    known: dict[str, Mapping[str, object]] = {
-        type(value).__name__: type(value).__members__ for value in _values(scenarios) if isinstance(value, Enum)
-    }
-    return lambda name, member: known[name][member]
-
-
-def _values(scenarios: list[Scenario]) -> list[Any]:
-    meanings = [m for scenario in scenarios for o in scenario.operations.values() for m in o.parameters.values()]
-    return [value for meaning in meanings if isinstance(meaning, Key | Tried) for value in meaning.values]
