@@ -244,6 +244,10 @@ def _acts(script: Script, names: dict[tuple[int, int], str], standing: _Gates) -
                 see(Happening.DONE, len(acts))
             case Happening.TOLD:
                 see(Happening.TOLD, len(acts), moment.note)
+            case Happening.DONE if command.fault is Failing.LOST:
+                see(Happening.DONE, of_command[moment.command])
+                add(terminal, (_LETS_GO,), None, "what the end of its connection lets go")
+                see(Happening.DONE, len(acts))
             case Happening.HELD:
                 see(Happening.HELD, of_command[moment.command], _gate_of(command, moment))
             case _:
@@ -258,6 +262,9 @@ def _gate_of(command: Command, moment: Moment) -> str:
 _CANCELLED = ("DO $$ BEGIN RAISE EXCEPTION 'canceling statement due to user request' USING ERRCODE = '57014'; END $$",)
 
 
+_LETS_GO = "SELECT pg_advisory_unlock_all()"
+
+
 def _typed(command: Command) -> tuple[Sql, str]:
     """The command, or what stands for it where its client fails."""
     told = " ".join(command.text.split())
@@ -265,8 +272,8 @@ def _typed(command: Command) -> tuple[Sql, str]:
         case Failing.CANCEL:
             return _CANCELLED, f"stands for its being cancelled: {told}"
         case Failing.CUT:
-            # What the server does when the connection ends; a client without a transaction leaves nothing to end.
-            return ("ROLLBACK" if command.inside else "SELECT",), f"stands for a connection cut off before: {told}"
+            ended = f"ROLLBACK;\n{_LETS_GO}" if command.inside else _LETS_GO  # what the server does when one ends
+            return (ended,), f"stands for a connection cut off before: {told}"
         case Failing.LOST:
             return command.sql, "done, and its answer lost: the connection breaks here"
     return command.sql, ""

@@ -4,6 +4,7 @@ harness explore ... --json FILE; python -m tests.exports.sweep FILE [SERVER] [FI
 """
 
 import json
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -41,9 +42,9 @@ def main(report: str, spec_of_server: str = "embedded:18", part: str = ":") -> i
             text = pytest_file(recorded)
             assert len(text.splitlines()) <= LINES_MAX, text
             Path(folder, f"test_{number}.py").write_text(text)
-        ran = run_pytest(Path(folder), "--tb=line", "-n", "1")
+        ran = run_pytest(Path(folder), "--tb=line", "-rN")
         print(ran.stdout[-300:])
-        tally["pytest", "shown"] = ran.stdout.count("StillWrong")
+        tally["pytest", "shown"] = len(re.findall(r"^\S+:\d+: harness\.testing\.StillWrong", ran.stdout, re.MULTILINE))
     print(f"{len(lines)} findings on {spec_of_server}")
     for (form, what), count in sorted(tally.items()):
         print(f"{form:7} {what}: {count}")
