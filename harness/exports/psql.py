@@ -78,7 +78,9 @@ def runner(recorded: Recorded) -> str:
     lines += [f"expects_some {_word(check.query)}" for check in recorded.checks if not check.columns]
     lines.append("verdict")
     heading = "\n".join(_hashes([*title(recorded), *comparison(recorded)]))
-    return _RUNNER.read_text().replace("# HEADING", heading).replace("# STEPS\n", "\n".join(lines) + "\n")
+    what = "the anomaly" if recorded.violation else "what was recorded"
+    frame = _RUNNER.read_text().replace("# HEADING", heading, 1).replace("'WHAT'", _word(what), 1)
+    return frame.replace("# STEPS\n", "\n".join(lines) + "\n", 1)
 
 
 # What is typed.

@@ -10,7 +10,7 @@ from harness.reports.witness import kind
 
 LINES_MAX = 20
 _WIDTH = 100
-_FRAME = 10  # lines besides those of the schedule
+_FRAME = 13  # lines besides those of the schedule
 
 
 def pytest_file(recorded: Recorded, source: str | None = None) -> str:
@@ -19,7 +19,7 @@ def pytest_file(recorded: Recorded, source: str | None = None) -> str:
     Raises CodecError for an argument that has no written form.
     """
     line = encode(recorded.schedule)
-    width = max(_WIDTH, -(-len(line) // (LINES_MAX - _FRAME - 1)))
+    width = max(_WIDTH, -(-len(line) // (LINES_MAX - _FRAME)))
     chunks = [line[start : start + width] for start in range(0, len(line), width)]
     schedule = "\n".join(f'    "{chunk}"' for chunk in chunks)
     where = "" if source is None else f', scenario_file="{Path(source).as_posix()}"'

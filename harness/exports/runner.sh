@@ -10,6 +10,7 @@ set -uo pipefail
 
 PSQL=${PSQL:-psql}
 PATIENCE_S=${PATIENCE_S:-60}      # for any one thing to be seen
+what='WHAT'
 database=harness_export_$$
 directory=$(mktemp -d) || exit 2
 declare -A keyboard backend program
@@ -130,10 +131,10 @@ expects_some() {
 
 verdict() {
   if ((differences)); then
-    printf '\nthe anomaly did not show: %s differences\n' "$differences"
+    printf '\n%s did not show: %s differences\n' "$what" "$differences"
     exit 1
   fi
-  printf '\nthe anomaly showed\n'
+  printf '\n%s showed\n' "$what"
   exit 0
 }
 

@@ -45,17 +45,25 @@ def found(server: Server, schedule: Callable[[str], Schedule]) -> Found:
     return recorded
 
 
+def some_trial(server: Server, schedule: Schedule, seed: int = 1) -> Recorded:
+    """Of a schedule's cell, contest, gates and fault: a trial in which a random walk chooses, recorded.
+
+    Raises Uncontrolled where it cannot be steered.
+    """
+    with opened(schedule, server, source=RACES) as judge:
+        arena, recorder = judge.explorer.arena, Recorder()
+        arena.gated, judge.explorer.aged = bool(schedule.gates), schedule.aged
+        walk = RandomWalk(seed, 1)
+        trial = judge.explorer.run(schedule.contest, walk, recorder=recorder, truncate=True, fault=schedule.fault)
+    return record(replace(schedule, choices=choices_of(trial, recorder)), server, source=RACES)
+
+
 @pytest.fixture(scope="session")
 def twin(server: Server, schedule: Callable[[str], Schedule]) -> Callable[[str, str], Recorded]:
     """Of a finding's contest, a trial of another strategy in which sessions overlap somehow."""
 
     def recorded(cell: str, strategy: str) -> Recorded:
         broken = schedule(cell)
-        safe = replace(broken, cell=replace(broken.cell, strategy=strategy), gates=Gates.NONE, choices=())
-        with opened(safe, server, source=RACES) as judge:
-            recorder = Recorder()
-            trial = judge.explorer.run(safe.contest, RandomWalk(1, 1), recorder=recorder, truncate=True)
-            schedule_of_it = replace(safe, choices=choices_of(trial, recorder))
-        return record(schedule_of_it, server, source=RACES)
+        return some_trial(server, replace(broken, cell=replace(broken.cell, strategy=strategy), gates=Gates.NONE))
 
     return recorded
