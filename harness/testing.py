@@ -5,8 +5,8 @@
         trial.check()
 
 A trial is one contest under one schedule, both drawn, so that Hypothesis shrinks both, keeps what failed in its
-database, and replays it first. It runs while it is drawn: all that is left to do is to look at it. `harness export --format pytest` writes a test of the other kind, which calls
-`replay`.
+database, and replays it first. It runs while it is drawn: all that is left to do is to look at it. `replay` is for
+findings that must not come back; `harness export --format pytest` writes tests that call it.
 """
 
 import atexit
