@@ -1,12 +1,9 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-import psycopg
-
-from harness.campaign.job import Arenas, current_cpu, explorers_for
+from harness.campaign.job import Arenas, current_cpu, explorers_for, under_watch
 from harness.campaign.judge import Before, Judge
 from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
@@ -15,16 +12,13 @@ from harness.model.trace import Trace
 from harness.model.verdict import Violation
 from harness.runners.explorer import Trial
 from harness.runners.recorder import Recorder
-from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
-from harness.servers.server import Server, ServerError, one_line
-from harness.sessions.control import ControlLost
-from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
-from harness.sessions.watch import watched
+from harness.servers.server import Server
+from harness.sessions.steering import OutOfTime, Uncontrolled
 
 
 class ReplayError(ValueError):
@@ -68,16 +62,12 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
         )
     arenas = Arenas(current_cpu())
     try:
-        with watched(trial_seconds()), virtual():
+        with under_watch(arenas, "the replay"):
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
             return _replay(schedule, judge, times)
-    except (ControlLost, psycopg.OperationalError) as lost:
-        with suppress(Exception):
-            arenas.close()
-        raise ServerError(f"the server went away in the middle of the replay: {one_line(lost)}") from lost
     finally:
         arenas.close()
 

@@ -9,14 +9,13 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Self
+from typing import Any, Self
 
-from harness.campaign.job import Arenas, Impossible, Job, run_job
+from harness.campaign.job import Arenas, Task
 from harness.model.verdict import CellResult, Verdict
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
@@ -26,7 +25,8 @@ from harness.sessions.watch import STUCK
 CELL_SECONDS_MAX = 3600.0
 _GOES_BY_ITSELF_S = 2.5  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
 
-Event = CellResult | Impossible
+Event = Any
+"""What a task's `run` yields; for a cell with which its worker died, a CellResult."""
 
 
 class WorkerFailed(RuntimeError):
@@ -40,11 +40,11 @@ class _Worker:
         with _interrupts_held_back():
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.job: Task | None = None
         self.done = 0
         self.heard = time.monotonic()
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Task) -> None:
         self.job, self.done, self.heard = job, 0, time.monotonic()
         with suppress(BrokenPipeError):  # it died: its end of the pipe will say so
             self.pipe.send(job)
@@ -78,7 +78,7 @@ class Workers:
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
         self._cpus = [cpus[(first_cpu + i) % len(cpus)] for i in range(count)]
         self._workers: list[_Worker] = []
-        self._waiting: list[Job] = []
+        self._waiting: list[Task] = []
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +86,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Task]) -> Iterator[Event]:
         """Results as they come. A worker that dies costs the cell it was at, which becomes unknown; the rest goes on.
 
         Raises what a worker cannot go on after: ScenarioError, ServerError, WorkerFailed.
@@ -145,11 +145,11 @@ class Workers:
             return
         rest = job.cells[worker.done + 1 :]
         if rest:
-            self._waiting.insert(0, replace(job, cells=rest))
+            self._waiting.insert(0, job.only(rest))
         yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, _cause_of_death(worker.process.exitcode))
 
 
-def run_in_workers(jobs: Sequence[Job], count: int) -> Iterator[Event]:
+def run_in_workers(jobs: Sequence[Task], count: int) -> Iterator[Event]:
     """`Workers.run` with workers for this once."""
     with Workers(count) as workers:
         yield from workers.run(jobs)
@@ -201,8 +201,8 @@ def _work(pipe: Connection, cpu: int | None) -> None:
                 arenas.close()
 
 
-def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
-    events = run_job(job, arenas, by_force=True)
+def _run(job: Task, arenas: Arenas, pipe: Connection) -> None:
+    events = job.run(arenas, by_force=True)
     while True:
         message: Event | Exception | None
         try:

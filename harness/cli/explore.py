@@ -11,8 +11,10 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from harness.campaign import campaign
+from harness.campaign.advise import Wish
 from harness.campaign.campaign import Options, Progress, Report, Selection, select
 from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
+from harness.cli.advising import advised
 from harness.cli.options import (
     consoles,
     debug,
@@ -57,6 +59,8 @@ class Outputs:
     markdown: Path | None
     junit: Path | None
     certificate: Path | None = None
+    variations: bool = True
+    repairs: bool = False
 
 
 @click.command()
@@ -116,6 +120,17 @@ class Outputs:
     show_default=True,
     help="Interleavings to print: of findings that no rule covers, the most telling of each scenario, all, none.",
 )
+@click.option(
+    "--try-repairs",
+    is_flag=True,
+    help="Run the other strategies and layouts on each interleaving that is printed, and say which survive.",
+)
+@click.option(
+    "--variations/--no-variations",
+    default=True,
+    show_default=True,
+    help="Say of each interleaving that is printed which of its parts do not matter.",
+)
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
 @click.option("--html", "html_file", type=report_file, metavar="FILE", help="Write one page with every witness.")
 @click.option("--markdown", "markdown_file", type=report_file, metavar="FILE", help="Write a page as GitHub shows it.")
@@ -156,6 +171,8 @@ def explore(
     overlaps: int,
     workers: int | None,
     witnesses: Wanted,
+    try_repairs: bool,
+    variations: bool,
     json_file: Path | None,
     html_file: Path | None,
     markdown_file: Path | None,
@@ -183,7 +200,9 @@ def explore(
         isolations=isolations,
         plans=certificate_file is not None,
     )
-    outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file, certificate_file)
+    outputs = Outputs(
+        witnesses, json_file, html_file, markdown_file, junit_file, certificate_file, variations, try_repairs
+    )
     return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
 
 
@@ -217,6 +236,8 @@ def run(
             if not heard.results and isinstance(error, Exception):
                 raise
             report, broken = heard.report(started, options, why(error)), error
+        if broken is None:
+            report = advised(report, selections, outputs.witnesses, _wish(options, outputs, heard.began), aside)
     tell(report, outputs.witnesses, out)
     write(report, selections, outputs)
     if outputs.certificate is not None:
@@ -227,6 +248,19 @@ def run(
         return INTERRUPTED
     unknown = any(result.verdict is Verdict.UNKNOWN and not result.as_expected for result in report.cells)
     return UNABLE if options.scheduler == NONDETERMINISM and unknown else exit_code(report.cells)
+
+
+def _wish(options: Options, outputs: Outputs, began: float) -> Wish:
+    """Within the time that is left of the budget."""
+    spent = time.monotonic() - began
+    return Wish(
+        variations=outputs.variations,
+        repairs=outputs.repairs,
+        gates=options.gates,
+        orders_max=options.orders_max,
+        workers=options.workers,
+        deadline=None if options.budget_s is None else time.time() + options.budget_s - spent,
+    )
 
 
 def why(error: BaseException) -> str:

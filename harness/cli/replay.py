@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.campaign.replay import Replayed
 from harness.campaign.replay import replay as run_again
+from harness.cli.advising import advised_replay
 from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.schedule import Schedule
@@ -32,9 +33,14 @@ _LINE = re.compile(r"h\d+:\w+::\w+\[[\w,.-]+\]:[\w-]+")
 @click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How often.")
 @click.option("--server", type=server_spec, metavar="SERVER", help=f"{FORMS}. Default: the version of the line.")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False), help="The scenario's file.")
+@click.option(
+    "--try-repairs",
+    is_flag=True,
+    help="Run the scenario's other strategies and layouts on the same contest, and say which survive.",
+)
 @no_color
 @debug
-def replay(witness: str, times: int, server: str | None, source: str | None, no_color: bool) -> int:
+def replay(witness: str, times: int, server: str | None, source: str | None, try_repairs: bool, no_color: bool) -> int:
     """Run a schedule again, step by step: the line a finding ends with, or a file that holds such lines.
 
     Exit code 0 if every run took the recorded steps and came to one outcome, 2 if one departed from them.
@@ -45,7 +51,7 @@ def replay(witness: str, times: int, server: str | None, source: str | None, no_
     for number, line in enumerate(lines):
         if number:
             out.print()
-        code = max(code, _replay(line, times, server, source, out))
+        code = max(code, _replay(line, times, server, source, out, try_repairs=try_repairs))
     return code
 
 
@@ -68,15 +74,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console) -> int:
+def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console, *, try_repairs: bool) -> int:
     cell = cell_of(line)
     scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
     schedule = decode(line, _enums(scenarios))
     with running(spec or _recorded_on(cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         replayed = run_again(schedule, server, times, source=source)
-    for text in describe(schedule, server, replayed):
-        out.print(text, soft_wrap=True)
+        for text in describe(schedule, server, replayed):
+            out.print(text, soft_wrap=True)
+        for text in advised_replay(schedule, replayed, scenarios[0], server, try_repairs=try_repairs):
+            out.print(text, soft_wrap=True)
     return 0 if replayed.hits == times else UNABLE
 
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import sqrt
+from typing import TYPE_CHECKING
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Trace
+
+if TYPE_CHECKING:  # it speaks of verdicts itself
+    from harness.model.advice import Advice
 
 
 class Verdict(StrEnum):
@@ -84,6 +88,7 @@ class Finding:
     replayed: int = 0
     replays: int = 0
     ungated: Rate | None = None  # runs at once, without gates; None: its schedule holds nobody at one
+    advice: "Advice | None" = None  # of a finding that is shown: its cause, what does not matter, what survives
 
 
 @dataclass(frozen=True, slots=True)
