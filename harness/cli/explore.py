@@ -237,7 +237,9 @@ def run(
                 raise
             report, broken = heard.report(started, options, why(error)), error
         if broken is None:
-            report = advised(report, selections, outputs.witnesses, _wish(options, outputs, heard.began), aside)
+            scenarios = {selection.scenario.name: selection.scenario for selection in selections}
+            wish, every = _wish(options, outputs, heard.began), bool(outputs.json or outputs.html)
+            report = advised(report, scenarios, outputs.witnesses, wish, aside, every_hint=every)
     tell(report, outputs.witnesses, out)
     write(report, selections, outputs)
     if outputs.certificate is not None:

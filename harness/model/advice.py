@@ -62,7 +62,7 @@ class Hint:
     cause: str  # its name: "check-then-act"
     says: str  # what happened, with the user's own table and columns
     rewrite: str  # what to write instead
-    verified: tuple[str, ...] = ()  # strategies of the scenario that write so, and survive the same contest
+    verified: tuple[Cell, ...] = ()  # where a strategy of the scenario writes so, and survives the same contest
 
 
 @dataclass(frozen=True, slots=True)

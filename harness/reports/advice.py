@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.model.advice import Advice, Came, Hint, Repairs, Tried, Variation
-from harness.model.cell import Isolation
+from harness.model.cell import Cell, Isolation
 from harness.model.verdict import Verdict
 
 WIDTH = 100
 
 
-def advice_lines(advice: Advice | None) -> list[str]:
-    """For a person; nothing where nothing is known."""
+def advice_lines(advice: Advice | None, here: Cell) -> list[str]:
+    """For a person, `here` being the witness's cell; nothing where nothing is known."""
     if advice is None:
         return []
-    lines = [line for hint in advice.hints for line in hint_lines(hint)]
+    lines = [line for hint in advice.hints for line in hint_lines(hint, here)]
     if told := what_matters(advice.variations):
         lines += _wrapped(f"the same with {told}" if told.startswith("any ") else f"what matters: {told}")
     if advice.repairs is not None:
@@ -26,14 +26,25 @@ def advice_lines(advice: Advice | None) -> list[str]:
     return lines
 
 
-def hint_lines(hint: Hint) -> list[str]:
-    verified = f" (verified here by {_names(hint.verified)})" if hint.verified else ""
+def hint_lines(hint: Hint, here: Cell) -> list[str]:
+    """The cause, and what to write: SQL keeps its lines."""
     first, *more = hint.rewrite.splitlines()
-    return [*_wrapped(f"cause: {hint.says}"), *_wrapped(f"write instead: {first}{verified}"), *(f"  {m}" for m in more)]
+    lines = [*_wrapped(f"cause: {hint.says}"), *_wrapped(f"write instead: {first}")]
+    lines += [
+        line for text in more for line in textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    ]
+    return lines + (_wrapped(f"  verified here by {_cells(hint.verified, here)}") if hint.verified else [])
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _cells(cells: Sequence[Cell], here: Cell) -> str:
+    """`upsert`, `lock_table` on layout partial"""
+    by_name: dict[str, list[str]] = {}
+    for cell in cells:
+        by_name.setdefault(cell.strategy, []).append(cell.layout)
+    return ", ".join(
+        f"`{name}`" + ("" if here.layout in layouts else f" on layout {' or '.join(layouts)}")
+        for name, layouts in by_name.items()
+    )
 
 
 def _wrapped(text: str) -> list[str]:
@@ -159,7 +170,12 @@ def plain(advice: Advice | None) -> dict[str, Any]:
     repairs = advice.repairs
     return {
         "hints": [
-            {"cause": hint.cause, "says": hint.says, "rewrite": hint.rewrite, "verified": list(hint.verified)}
+            {
+                "cause": hint.cause,
+                "says": hint.says,
+                "rewrite": hint.rewrite,
+                "verified": [cell.id for cell in hint.verified],
+            }
             for hint in advice.hints
         ],
         "variations": [

@@ -43,7 +43,7 @@ def witness(finding: Finding, source: str = "") -> str:
             "",
             *expected_and_found(finding),
             how_sure(finding),
-            *advice_lines(finding.advice),
+            *advice_lines(finding.advice, finding.schedule.cell),
             replay_line(finding.schedule, source),
         ]
     )
