@@ -66,7 +66,7 @@ def advise(
                 server = by_id[one.schedule.cell.server]
                 jobs = repair_jobs(one.schedule, one.scenario, server, wish.gates, wish.orders_max, wish.deadline)
                 found = repairs(one.schedule, one.scenario, run(jobs))
-            advice[one.key] = Advice((), varied[one.key].variations if one.key in varied else (), found)
+            advice[one.key] = Advice((), varied[one.key].variations if one.key in varied else None, found)
     return advice
 
 

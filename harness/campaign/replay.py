@@ -14,10 +14,11 @@ from harness.runners.explorer import Trial
 from harness.runners.recorder import Recorder
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
+from harness.scenario.features import lacking
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Replay
-from harness.servers.server import Server
+from harness.servers.server import Server, major_of
 from harness.sessions.steering import OutOfTime, Uncontrolled
 
 
@@ -60,6 +61,7 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
             f"the tables, the layout or the operations of {cell.scenario} have changed since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
         )
+    _refuse_what_the_server_lacks(scenario, cell.layout, server)
     arenas = Arenas(current_cpu())
     try:
         with under_watch(arenas, "the replay"):
@@ -70,6 +72,16 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
             return _replay(schedule, judge, times)
     finally:
         arenas.close()
+
+
+def _refuse_what_the_server_lacks(scenario: Scenario, layout: str, server: Server) -> None:
+    parts = {"the tables": scenario.tables, f"layout {layout}": scenario.layouts[layout]}
+    for part, ddl in parts.items():
+        for feature in lacking(ddl, major_of(server.version_num)):
+            raise ReplayError(
+                f"{server.id} has no {feature.name}, which stands in {part} of {scenario.name} and came with "
+                f"PostgreSQL {feature.major}: replay on that version or a later one"
+            )
 
 
 def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[str]) -> ScenarioError:

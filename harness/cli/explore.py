@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -125,12 +125,7 @@ class Outputs:
     is_flag=True,
     help="Run the other strategies and layouts on each interleaving that is printed, and say which survive.",
 )
-@click.option(
-    "--variations/--no-variations",
-    default=True,
-    show_default=True,
-    help="Say of each interleaving that is printed which of its parts do not matter.",
-)
+@click.option("--no-variations", is_flag=True, help="Do not find out which parts of these do not matter.")
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
 @click.option("--html", "html_file", type=report_file, metavar="FILE", help="Write one page with every witness.")
 @click.option("--markdown", "markdown_file", type=report_file, metavar="FILE", help="Write a page as GitHub shows it.")
@@ -172,7 +167,7 @@ def explore(
     workers: int | None,
     witnesses: Wanted,
     try_repairs: bool,
-    variations: bool,
+    no_variations: bool,
     json_file: Path | None,
     html_file: Path | None,
     markdown_file: Path | None,
@@ -201,7 +196,7 @@ def explore(
         plans=certificate_file is not None,
     )
     outputs = Outputs(
-        witnesses, json_file, html_file, markdown_file, junit_file, certificate_file, variations, try_repairs
+        witnesses, json_file, html_file, markdown_file, junit_file, certificate_file, not no_variations, try_repairs
     )
     return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
 
@@ -239,7 +234,10 @@ def run(
         if broken is None:
             scenarios = {selection.scenario.name: selection.scenario for selection in selections}
             wish, every = _wish(options, outputs, heard.began), bool(outputs.json or outputs.html)
-            report = advised(report, scenarios, outputs.witnesses, wish, aside, every_hint=every)
+            try:
+                report = advised(report, scenarios, outputs.witnesses, wish, aside, every_hint=every)
+            except (KeyboardInterrupt, Exception) as error:  # the findings are told all the same
+                report, broken = replace(report, warnings=(f"no advice on the findings: {why(error)}",)), error
     tell(report, outputs.witnesses, out)
     write(report, selections, outputs)
     if outputs.certificate is not None:

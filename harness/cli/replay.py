@@ -16,6 +16,7 @@ from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import AnyEnum, cell_of, decode
 from harness.model.schedule import Schedule
 from harness.reports.differences import told
+from harness.reports.elsewhere import elsewhere
 from harness.reports.witness import interleaving, named
 from harness.scenario.discovery import find
 from harness.scenario.language import Scenario
@@ -96,8 +97,6 @@ def _recorded_on(server: str) -> str:
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
-    if schedule.cell.server not in (server.id, f"pg{server.version}"):
-        lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
     if replayed.outcome is not None:
         lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))
         lines += told(schedule.contest, replayed.outcome)
@@ -106,6 +105,7 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
             f"{violation.name}: {violation.explanation}" if violation else "no violation: the outcome is allowed"
         )
     lines += [f"departure: {departure}" for departure in replayed.departures]
+    lines += elsewhere(schedule, server, replayed)
     return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
 
 

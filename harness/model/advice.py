@@ -70,5 +70,5 @@ class Advice:
     """All of it. None: not asked for, or not possible."""
 
     hints: tuple[Hint, ...] = ()
-    variations: tuple[Variation, ...] = ()
+    variations: tuple[Variation, ...] | None = None
     repairs: Repairs | None = None

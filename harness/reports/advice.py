@@ -19,7 +19,7 @@ def advice_lines(advice: Advice | None, here: Cell) -> list[str]:
     if advice is None:
         return []
     lines = [line for hint in advice.hints for line in hint_lines(hint, here)]
-    if told := what_matters(advice.variations):
+    if told := what_matters(advice.variations or ()):
         lines += _wrapped(f"the same with {told}" if told.startswith("any ") else f"what matters: {told}")
     if advice.repairs is not None:
         lines += [line for text in repair_lines(advice.repairs) for line in _wrapped(text)]
@@ -178,12 +178,13 @@ def plain(advice: Advice | None) -> dict[str, Any]:
             }
             for hint in advice.hints
         ],
-        "variations": [
-            {"part": one.part, "argument": one.argument, "value": one.value, "came": str(one.came), "kind": one.kind}
-            for one in advice.variations
-        ],
+        "variations": None if advice.variations is None else [_plain_variation(one) for one in advice.variations],
         "repairs": None if repairs is None else [_plain(one) for one in repairs.tried],
     }
+
+
+def _plain_variation(one: Variation) -> dict[str, Any]:
+    return {"part": one.part, "argument": one.argument, "value": one.value, "came": str(one.came), "kind": one.kind}
 
 
 def _plain(tried: Tried) -> dict[str, Any]:
