@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from harness.campaign.judge import DoesNotRepeat, Judge, Undecided
+from harness.campaign.drawing import Drawing, Found, seed_of
+from harness.campaign.judge import DoesNotRepeat, Judge, Undecided, cannot_be_retried
+from harness.campaign.minimal import Minimiser
 from harness.campaign.search import PORTFOLIO, Search
+from harness.generators.drawn import drawn_contests
 from harness.model.contest import Contest, OpRef, Order, orders
-from harness.model.outcome import Failed, Outcome, change
+from harness.model.outcome import Outcome, change
 from harness.model.schedule import Failing, Fault
-from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
+from harness.model.verdict import CellResult, Coverage, Finding, Shrunk, Verdict, Violation
 from harness.runners.double_run import Heard, facts, parting
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
 from harness.runners.reduction import Reduction, TrackedPartialOrders
@@ -31,6 +34,7 @@ class Limits:
     deadline: float | None = None  # time.monotonic() at which the budget is spent
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
+    examples: int = 0  # contests to draw, beyond the small scope
 
 
 @dataclass
@@ -56,6 +60,9 @@ class _Tally:
     sampled: int = 0  # orders of contests that were not explored to their end...
     sampled_of: float = 0.0  # ...and how many those contests have, about
     repeated: int = 0  # schedules that were run twice
+    drawn: int = 0
+    drawn_met: int = 0
+    drawn_refused: int = 0
 
     def reduction(self, unknown: int) -> str:
         parts = ["table-level sleep sets" if self.reduced else "none"]
@@ -109,6 +116,9 @@ class CellExplorer:
             sampled=tally.sampled,
             sampled_of=tally.sampled_of,
             repeated=tally.repeated,
+            drawn=tally.drawn,
+            drawn_met=tally.drawn_met,
+            drawn_refused=tally.drawn_refused,
         )
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
@@ -138,6 +148,8 @@ class CellExplorer:
             for contest in contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
+            if self.limits.examples and not self.tally.findings:
+                self._draw(contests, gated)
             if self.tally.overlapped and not self.tally.findings:
                 self.tally.met = self.tally.met or any(map(self._interact, contests))
         except (DoesNotRepeat, NotDeterministicAlone, Differs) as why:
@@ -290,6 +302,50 @@ class CellExplorer:
             if kind is Kind.STATEMENT or failing is not Failing.CANCEL
         ]
 
+    # ---- drawn ----------------------------------------------------------------------------------------------------
+
+    def _draw(self, contests: Sequence[Contest], gated: bool) -> None:
+        """What the small scope does not have: more calls, sessions and keys, other values, other start states."""
+        explorer, tally, cell = self.explorer, self.tally, self.cell
+        strategy = next(s for s in explorer.scenario.strategies if s.name == cell.strategy)
+        drawing = Drawing(
+            self.judge,
+            drawn_contests(explorer.scenario, strategy, cell.state),
+            lambda contest: _common_key(contest, explorer),
+            self._check_budget,
+            faults=self.limits.faults,
+        )
+        explorer.arena.gated = gated
+        try:
+            for found in drawing.search(self.limits.examples, seed_of(cell, self.limits.seed)):
+                self._shrink(found, contests)
+        finally:
+            explorer.arena.gated = False
+            tally.drawn, tally.drawn_met = drawing.drawn, drawing.met
+            tally.drawn_refused = drawing.refused
+            tally.not_explored += drawing.not_explored
+
+    def _shrink(self, found: Found, small: Sequence[Contest]) -> None:
+        """The smallest contest, judged as any other: its serial orders are run anew, and twice."""
+        began, judge, first, least = time.monotonic(), self.judge, found.first, found.least
+        assert least.violation is not None
+        name = least.violation.name
+        minimal = Minimiser(judge, name, small, passed=True).smallest(least.contest, least.order, least.fault)
+        if minimal is None:
+            raise DoesNotRepeat(f"a violation ({name}) of a drawn contest does not repeat; {least.contest}")
+        for each in (self.explorer, judge.specification):
+            each.forget(minimal.contest)
+        self.explorer.start(minimal.contest)
+        before = set(self.tally.findings)
+        if not self._condemned(minimal.contest, minimal.trial, least.fault):
+            raise DoesNotRepeat(f"a violation ({name}) is none on a second look; {minimal.contest}")
+        shrunk = Shrunk(
+            len(first.contest.sessions), len(first.contest.operations), len(first.order), minimal.candidates,
+            minimal.smaller, time.monotonic() - began,
+        )  # fmt: skip
+        for name in set(self.tally.findings) - before:
+            self.tally.findings[name] = replace(self.tally.findings[name], shrunk=shrunk)
+
     def _explore(self, search: Search) -> None:
         """Raises _Spent where orders are left that were not run and that no other is known to be equivalent to."""
         match self.limits.scheduler:
@@ -421,7 +477,9 @@ class CellExplorer:
     def _condemned(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> bool:
         violation = self.judge.violation(contest, trial.seen.outcome, trial.before, trial, fault)
         if violation is None:
-            violation = self._cannot_be_retried(trial)
+            violation = cannot_be_retried(trial)
+            if trial.retried and violation is None:
+                self.tally.retried = self.tally.met = True
         if violation is None:
             return False
         if violation.name in self.tally.findings:
@@ -432,19 +490,6 @@ class CellExplorer:
             violation = replace(violation, explanation=f"{violation.explanation}; {fault}")
         self.tally.findings[violation.name] = self.judge.finding(contest, trial, violation, fault)
         return True
-
-    def _cannot_be_retried(self, trial: Trial) -> Violation | None:
-        """A retryable failure is one only if the operation, called again when all is over, succeeds."""
-        for ref, answer in trial.retried.items():
-            if isinstance(answer, Failed):
-                return Violation(
-                    "error",
-                    f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}",
-                    answer.sqlstate,
-                )
-        if trial.retried:
-            self.tally.retried = self.tally.met = True
-        return None
 
 
 def _expected(scheduler: Scheduler) -> float:

@@ -81,6 +81,7 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    examples: int = 0
     contests: Packed | None = None  # in place of those of the scope: of the cells' state
 
     def only(self, cells: tuple[Cell, ...]) -> "Job":
@@ -250,6 +251,7 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        examples=job.examples,
     )
     scope = contests(scenario, strategy, cell.state, job.sessions) if job.contests is None else ()
     chosen = scope if job.contests is None else job.contests.contests()

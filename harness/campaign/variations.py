@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from harness.campaign.job import Arenas, Packed, explorers_for, loaded, under_watch
-from harness.campaign.judge import Judge, Undecided
+from harness.campaign.judge import Judge, Undecided, cannot_be_retried
 from harness.generators.variations import argument_variations
 from harness.model.advice import Came, Variation
 from harness.model.cell import Cell
@@ -208,6 +208,7 @@ class _Varier:
         trial = judge.explorer.run(contest, scheduler, retryable=judge.retryable, fault=fault)
         if fault is None or trial.ended.failed is not None:  # else it did not come that far
             violation = judge.violation(contest, trial.seen.outcome, trial.before, trial, fault)
+            violation = violation or cannot_be_retried(trial)
             if violation is not None:
                 yield violation
 

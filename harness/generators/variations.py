@@ -56,7 +56,8 @@ def _values(
             for value in various(generator, VALUES):
                 yield (value,) * len(now)
         case Own(generator):
-            some = various(generator, max(VALUES, len(now)))
+            taken = {repr(value) for call in contest.prelude for _, value in call.arguments}
+            some = [value for value in various(generator, max(VALUES, len(now))) if repr(value) not in taken]
             for first in range(len(some) if len(some) > len(now) else 0):
                 yield tuple(some[(first + number) % len(some)] for number in range(len(now)))
 
