@@ -1,7 +1,7 @@
 """`harness replay`: a schedule line, or a file that holds one, run again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,9 @@ def _replay(line: str, times: int, spec: str | None, source: str | None, out: Co
     with running(spec or _recorded_on(cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         replayed = run_again(schedule, server, times, source=source)
-        for text in describe(schedule, server, replayed):
-            out.print(text, soft_wrap=True)
-        for text in advised_replay(schedule, replayed, scenarios[0], server, try_repairs=try_repairs):
-            out.print(text, soft_wrap=True)
+        advice = advised_replay(schedule, replayed, scenarios[0], server, try_repairs=try_repairs)
+    for text in describe(schedule, server, replayed, advice):
+        out.print(text, soft_wrap=True)
     return 0 if replayed.hits == times else UNABLE
 
 
@@ -95,7 +94,7 @@ def _recorded_on(server: str) -> str:
     return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 
-def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
+def describe(schedule: Schedule, server: Server, replayed: Replayed, advice: Sequence[str] = ()) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
     if replayed.outcome is not None:
         lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))
@@ -106,7 +105,7 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
         )
     lines += [f"departure: {departure}" for departure in replayed.departures]
     lines += elsewhere(schedule, server, replayed)
-    return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
+    return [*lines, *advice, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
 
 
 def _enums(scenarios: list[Scenario]) -> AnyEnum:
