@@ -1,6 +1,7 @@
-"""What to write instead of a look and an INSERT, on the indexes that are there; and which strategies write so."""
+"""What a cause is told as: what to write instead, on the indexes that are there, and which strategies write so."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.doctor.anatomy import Action, Shape, Unreadable, shapes
@@ -11,6 +12,16 @@ from harness.reports.story import Command, Story, deeds_of
 from harness.scenario.lexer import closing, normal, quoted, significant, unwrapped, written
 
 Fits = Callable[[Tried], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """`fits`: whether a strategy that was tried writes what the rewrite says."""
+
+    name: str
+    says: str
+    rewrite: str
+    fits: Fits
 
 
 class Clause(NamedTuple):
@@ -121,11 +132,11 @@ def upsert(told: Story, ground: Ground, table: str, insert: Command | None) -> t
     if not here.ddl:
         return one, lambda tried: tried.cell.layout == layout and writes(tried)
 
-    def with_index(tried: Tried) -> bool:
+    def with_that(tried: Tried) -> bool:
         made = index_in(ground.layouts.get(tried.cell.layout, ""), table)
         return bool(made & index_in(here.ddl, table)) and writes(tried)
 
-    return f"{here.ddl}; then\n{one}", with_index
+    return f"{here.ddl}; then\n{one}", with_that
 
 
 def index_in(ddl: str, table: str) -> set[str]:
@@ -144,3 +155,32 @@ def index_in(ddl: str, table: str) -> set[str]:
             where = last + 1 < end and tokens[last + 1].word == "where"
             found.add(normal(written(ddl, tokens[opening : end if where else last + 1])))
     return found
+
+
+def who(command: Command) -> str:
+    return f"s{command.session + 1}"
+
+
+def here(told: Story, fits: Fits) -> Fits:
+    layout = told.finding.schedule.cell.layout
+    return lambda tried: tried.cell.layout == layout and fits(tried)
+
+
+def with_index(told: Story, ground: Ground, ddl: str, table: str) -> Fits:
+    """The witness's own strategy, on another layout that has this index."""
+    own = told.finding.schedule.cell
+
+    def fits(tried: Tried) -> bool:
+        same = tried.cell.strategy == own.strategy and tried.cell.layout != own.layout
+        return same and bool(index_in(ddl, table) & index_in(ground.layouts.get(tried.cell.layout, ""), table))
+
+    return fits
+
+
+def sends_the_same(told: Story) -> Fits:
+    own = {normal(one.sql) for one in told.commands if one.deeds}
+
+    def fits(tried: Tried) -> bool:
+        return bool(own) and own <= {normal(sql) for sql in tried.statements}
+
+    return fits

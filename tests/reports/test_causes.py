@@ -282,6 +282,53 @@ def test_do_nothing_whose_row_count_nobody_reads() -> None:
     check(None, text, "23505", told=(Failed("23505"),), alone=True)
 
 
+LOCK_TOO_LATE = f"""
+    s1 SELECT pg_advisory_xact_lock(1) => SELECT 1: ()
+    s2 SELECT pg_advisory_xact_lock(1) => waits for s1
+    s1 {INSERT.format(1)} => INSERT 0 1
+    s1 COMMIT => COMMIT
+    s1 -> True
+    s2 SELECT pg_advisory_xact_lock(1) => SELECT 1: ()
+    s2 {LOOK} => SELECT 0
+    s2 {INSERT.format(2)} => 23505 unique_violation
+    s2 ROLLBACK => ROLLBACK"""
+
+
+def test_a_lock_that_is_waited_for_with_the_snapshot_taken() -> None:
+    assert "had taken the snapshot of repeatable read" in check(
+        "lock-after-snapshot", LOCK_TOO_LATE, "23505", isolation=RR
+    )
+    check(None, LOCK_TOO_LATE, "23505")  # at READ COMMITTED the look has a snapshot of its own
+    table = LOCK_TOO_LATE.replace("SELECT pg_advisory_xact_lock(1)", "LOCK TABLE item")
+    check(None, table, "23505", isolation=RR)  # takes none
+
+
+def test_an_index_that_counts_rows_which_the_look_leaves_out() -> None:
+    text = f"s1 {LOOK} => SELECT 0\ns1 {INSERT.format(1)} => 23505 unique_violation"
+    full = on(index("key"), live="deleted_at IS NULL")
+    words = check("index-counts-all-rows", text, "23505", full, alone=True)
+    assert "CREATE UNIQUE INDEX ON item (key) WHERE deleted_at IS NULL, in the place of item_key" in words
+    check(None, text, "23505", on(index("key", predicate="deleted_at IS NULL"), live="deleted_at IS NULL"), alone=True)
+    check(None, text, "23505", BY_KEY, alone=True)  # all rows are live
+    check(None, text.replace("SELECT 0", "SELECT 1: (1)"), "23505", full, alone=True)  # it saw the row
+    check(None, f"s1 {INSERT.format(1)} => 23505 unique_violation", "23505", full, alone=True)  # it did not look
+
+
+def test_two_transactions_and_another_between() -> None:
+    text = f"""
+        s1 {UPDATE.format(1)} => UPDATE 1
+        s2 {UPDATE.format(2)} => UPDATE 0
+        s2 -> False
+        s1 {INSERT.format(1)} => INSERT 0 1
+        s1 -> True"""
+    check("two-transactions", text, "wrong-answer")
+    one = text.replace("        s1 -> True", "        s1 COMMIT => COMMIT\n        s1 -> True")
+    check(None, one, "wrong-answer")  # both in one transaction
+    before = text.replace(f"s1 {UPDATE.format(1)} => UPDATE 1\n        s2 {UPDATE.format(2)} => UPDATE 0", f"s2 {UPDATE.format(2)} => UPDATE 0\n        s1 {UPDATE.format(1)} => UPDATE 1")  # fmt: skip  # noqa: E501
+    assert before != text
+    check(None, before, "wrong-answer")
+
+
 def test_only_what_survives_and_writes_so_is_verified() -> None:
     upsert = "INSERT INTO item (key, amount) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
     other = "INSERT INTO item (key, amount) VALUES (%s, %s) ON CONFLICT (amount) DO NOTHING"

@@ -66,6 +66,11 @@ def index(*columns: str, predicate: str | None = None) -> Index:
     )
 
 
-def on(*indexes: Index, functions: Mapping[str, str] | None = None, layouts: Mapping[str, str] | None = None) -> Ground:
+def on(
+    *indexes: Index,
+    functions: Mapping[str, str] | None = None,
+    layouts: Mapping[str, str] | None = None,
+    live: str | None = None,
+) -> Ground:
     """A table `item (key, amount)` with these unique indexes, of which one row for each key is the identity."""
-    return Ground({"item": indexes}, functions or {}, (Identity("item", by="key"),), layouts or {})
+    return Ground({"item": indexes}, functions or {}, (Identity("item", by="key", live=live),), layouts or {})
