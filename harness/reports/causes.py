@@ -8,7 +8,7 @@ doctor). What a hint says to write is called verified only where a strategy of t
 from collections.abc import Iterator
 
 from harness.doctor.examine import Diagnosis
-from harness.model.advice import Hint, Repairs, Tried
+from harness.model.advice import Hint, Repairs
 from harness.model.outcome import Crashed, Ok
 from harness.model.sqlstate import describe
 from harness.model.verdict import Finding
@@ -92,14 +92,16 @@ def _repair(diagnosis: Diagnosis, command: Command, told: Story, ground: Ground)
     if (repair := by_kind.get("sql")) is not None and (clause := conflict_of(repair.text)) is not None:
         return f"INSERT INTO {table} ... {clause.text}", here(told, writes_so(table, clause.target))
     if (repair := by_kind.get("ddl")) is None:
-        return f"nothing that the doctor tried helps ({diagnosis.code}: harness explain {diagnosis.code})", _never
+        return _of_every_index(table, told)
     made = [" ".join(line.replace(" CONCURRENTLY", "").split()) for line in repair.text.splitlines()]
     ddl = "; ".join(line.rstrip(";") for line in made if line and not line.startswith("--"))
     return ddl, with_index(told, ground, ddl, table)
 
 
-def _never(tried: Tried) -> bool:
-    return False
+def _of_every_index(table: str, told: Story) -> tuple[str, Fits]:
+    """Where no index can be named that helps: without a target DO NOTHING is of all of them."""
+    text = f"INSERT INTO {table} ... ON CONFLICT DO NOTHING (without a target it is of every unique index), then UPDATE"
+    return f"{text}; or catch 23505 and call again", here(told, writes_so(table, ""))
 
 
 # ---- what needs no race ------------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def delete_and_insert(told: Story, ground: Ground) -> Iterator[Cause]:
                         else (f"{who(first)} deletes from {table} and inserts")
                     )
                     says = (
-                        f"{where}, and {who(other)} writes the same rows meanwhile: who waits for the deleted row "
-                        "finds none, and does not see the one put in its place"
+                        f"{where}, and {who(other)} writes the same rows meanwhile: a DELETE keeps no key, and who "
+                        "waits for a row that it deletes does not see the one put in its place"
                     )
                     yield Cause("delete-and-insert", says, *upsert(told, ground, table, last))
                     return
