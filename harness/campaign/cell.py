@@ -1,7 +1,7 @@
 """One cell to its verdict: every contest, alone first, then interleaved; every violation confirmed before it counts."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -9,13 +9,14 @@ from harness.campaign.drawing import Drawing, Found, seed_of
 from harness.campaign.judge import DoesNotRepeat, Judge, Undecided, cannot_be_retried
 from harness.campaign.minimal import Minimiser
 from harness.campaign.search import PORTFOLIO, Search
+from harness.generators.contests import common_key
 from harness.generators.drawn import drawn_contests
 from harness.model.contest import Contest, OpRef, Order, orders
 from harness.model.outcome import Outcome, change
 from harness.model.schedule import Failing, Fault
 from harness.model.verdict import CellResult, Coverage, Finding, Shrunk, Verdict, Violation
 from harness.runners.double_run import Heard, facts, parting
-from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
+from harness.runners.explorer import NotDeterministicAlone, Trial
 from harness.runners.reduction import Reduction, TrackedPartialOrders
 from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.preemptions import Preemptions
@@ -250,7 +251,7 @@ class CellExplorer:
         explorer, tally, limits = self.explorer, self.tally, self.limits
         explorer.arena.gated = gated
         tally.contests += 1
-        search = Search(contest, _common_key(contest, explorer), limits.orders_max, limits.seed)
+        search = Search(contest, common_key(contest, explorer.scenario), limits.orders_max, limits.seed)
         try:
             self._explore(search)
         except _Spent:
@@ -311,7 +312,7 @@ class CellExplorer:
         drawing = Drawing(
             self.judge,
             drawn_contests(explorer.scenario, strategy, cell.state),
-            lambda contest: _common_key(contest, explorer),
+            lambda contest: common_key(contest, explorer.scenario),
             self._check_budget,
             faults=self.limits.faults,
         )
@@ -506,15 +507,3 @@ def _overlapped(contest: Contest, before: frozenset[tuple[OpRef, OpRef]]) -> boo
     return any(
         a.session != b.session and (a, b) not in before and (b, a) not in before for a in refs for b in refs if a < b
     )
-
-
-def _common_key(contest: Contest, explorer: Explorer) -> bool:
-    """Whether two sessions of the contest work on an equal key; operations without keys always do."""
-    seen: list[set[tuple[str, object]]] = []
-    for calls in contest.sessions:
-        mine: set[tuple[str, object]] = set()
-        for call in calls:
-            keys: Mapping[str, str] = explorer.scenario.operations[call.operation].keys
-            mine |= {(keys[name], repr(value)) for name, value in call.arguments if name in keys}
-        seen.append(mine)
-    return any(not a or not b or a & b for i, a in enumerate(seen) for b in seen[i + 1 :])

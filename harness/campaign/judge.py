@@ -1,6 +1,5 @@
 """A trial before its judge: what the oracles say of it, whether it happens again, and whether it takes a gate."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -108,7 +107,7 @@ class Judge:
             outcome=outcome,
             before=before,
             start=start.outcome.rows,
-            serial=self._plainly(lambda order: mine(contest, order)),
+            serial=lambda order: mine(contest, order),
             specification=specified,
             retryable=self.retryable if fault is None else self.retryable | FAILS_WITH,
             live=lambda of: (explorer.find(of) or specification.live(of)).live,
@@ -117,19 +116,6 @@ class Judge:
             hang=trial.ended.hang if trial else None,
             invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
         )
-
-    def _plainly(self, run: Callable[[Order], Outcome]) -> Callable[[Order], Outcome]:
-        """Serial orders asked for in the middle of a gated exploration are run without gates, as the others were."""
-
-        def ungated(order: Order) -> Outcome:
-            arena = self.explorer.arena
-            gated, arena.gated = arena.gated, False
-            try:
-                return run(order)
-            finally:
-                arena.gated = gated
-
-        return ungated
 
     # ---- happens again --------------------------------------------------------------------------------------------
 

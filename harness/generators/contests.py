@@ -82,6 +82,18 @@ def described(scenario: Scenario, sessions: Sequence[Sequence[Call]]) -> str:
     return _describe({name: _manner(calls) for name, calls in used.items() if len(calls) > 1})
 
 
+def common_key(contest: Contest, scenario: Scenario) -> bool:
+    """Whether two sessions of the contest work on an equal key; operations without keys always do."""
+    seen: list[set[tuple[str, str]]] = []
+    for calls in contest.sessions:
+        mine: set[tuple[str, str]] = set()
+        for call in calls:
+            keys = scenario.operations[call.operation].keys
+            mine |= {(keys[name], repr(value)) for name, value in call.arguments if name in keys}
+        seen.append(mine)
+    return any(not a or not b or a & b for i, a in enumerate(seen) for b in seen[i + 1 :])
+
+
 def _manner(calls: Sequence[tuple[object, ...]]) -> str:
     sets = [frozenset(map(repr, values)) for values in calls]
     if len(set(calls_ := [tuple(map(repr, values)) for values in calls])) == 1:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from harness.campaign.campaign import Options, select
-from harness.campaign.cell import _common_key
 from harness.campaign.drawing import Drawing
 from harness.campaign.job import Arenas, explorers_for
 from harness.campaign.judge import Judge
 from harness.campaign.minimal import Minimal, Minimiser
-from harness.generators.contests import contests
+from harness.generators.contests import common_key, contests
 from harness.generators.drawn import drawn_contests
 from harness.model.contest import Contest
 from harness.runners.virtual import virtual
@@ -46,7 +45,7 @@ class Laboratory:
     def starts(self, seed: int, examples: int = 400) -> Iterator[Start]:
         """What is found from this seed, of each name once."""
         explorer, judge = self.judge.explorer, self.judge
-        drawing = Drawing(judge, self.generator, lambda contest: _common_key(contest, explorer))
+        drawing = Drawing(judge, self.generator, lambda contest: common_key(contest, explorer.scenario))
         began = perf_counter()
         for found in drawing.search(examples, seed):
             least = found.least
