@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
-from harness.campaign.job import Job, run_job
+from harness.campaign.job import Event, Impossible, Job
+from harness.campaign.recall import Recalled, Retired
 from harness.campaign.replay import Replayed as Replayed
 from harness.campaign.replay import replay as replay
-from harness.campaign.workers import run_in_workers
+from harness.campaign.store import Store
+from harness.campaign.workers import run_here, run_in_workers
 from harness.model.cell import Cell, CellPattern, Isolation, parse_pattern
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
@@ -49,6 +52,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What a person should know at once."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """One scenario with the cells of it that are meant."""
 
@@ -66,7 +76,7 @@ class Report:
     elapsed_s: float
 
 
-Listener = Callable[[CellResult | Progress], None]
+Listener = Callable[[CellResult | Progress | Note], None]
 
 
 def select(patterns: Sequence[str], options: Options, servers: Sequence[str]) -> list[Selection]:
@@ -132,8 +142,9 @@ def explore(
     servers: Sequence[Server],
     options: Options,
     listen: Listener = lambda event: None,
+    store: Store | None = None,
 ) -> Report:
-    """Explore every selected cell, on as many workers as there are CPUs."""
+    """Explore every selected cell, on as many workers as there are CPUs; what the store knows of them first."""
     began = time.monotonic()
     trial_seconds()  # a value that is none is told now, and once
     deadline = None if options.budget_s is None else time.time() + options.budget_s
@@ -141,8 +152,26 @@ def explore(
     total = sum(len(job.cells) for job in jobs)
     results: list[CellResult] = []
     scenarios = {selection.scenario.name: selection.scenario for selection in selections}
+    running: Path | None = None
+    if store is not None:
+        store.say = lambda text: listen(Note(text))
+        store.open()
+        store.tell_the_dead(cell for job in jobs for cell in job.cells)
+        jobs = [store.prepared(job, scenarios[job.scenario]) for job in jobs]
+        running = store.place_for_journals()
 
-    def take(result: CellResult) -> None:
+    def take(event: Event) -> None:
+        match event:
+            case CellResult():
+                if store is not None:
+                    store.explored(event, scenarios[event.cell.scenario])
+                take_result(event)
+            case Impossible():
+                impossible.append(event.cell.id)
+            case Recalled() | Retired() if store is not None:
+                store.heard(event, scenarios[event.cell.scenario])
+
+    def take_result(result: CellResult) -> None:
         judged = against_expectation(result, scenarios[result.cell.scenario])
         results.append(judged)
         listen(judged)
@@ -154,13 +183,12 @@ def explore(
         else options.workers
     )
     impossible: list[str] = []
-    if workers == 0:
-        for job in jobs:
-            for event in run_job(job):
-                take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
-    else:
-        for event in run_in_workers(jobs, workers):
-            take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
+    try:
+        for event in run_here(jobs, running) if workers == 0 else run_in_workers(jobs, workers, running):
+            take(event)
+    finally:
+        if store is not None:
+            store.close()
     order = {cell.id: n for n, cell in enumerate(cell for s in selections for cell in s.cells)}
     results.sort(key=lambda result: order[result.cell.id])
     judged = results if options.again else _never_contended(results)

@@ -55,6 +55,8 @@ class _Tally:
     retried: bool = False
     gates: set[str] = field(default_factory=set)
     findings: dict[str, Finding] = field(default_factory=dict)
+    explored: set[Contest] = field(default_factory=set)  # to their end, or as far as samples go
+    condemned: set[Contest] = field(default_factory=set)  # until their first violation
     reduced: bool = False
     faults: int = 0  # ways in which one client failed, each in all orders with one preemption
     irreducible: set[str] = field(default_factory=set)  # why some contests were explored order by order
@@ -124,6 +126,11 @@ class CellExplorer:
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
 
+    @property
+    def clean(self) -> frozenset[Contest]:
+        """The contests that were explored as far as the limits allow and showed nothing, whatever others did."""
+        return frozenset(self.tally.explored - self.tally.condemned)
+
     def _from_clean_heaps_if_need_be(self, contests: Sequence[Contest]) -> tuple[Verdict, str]:
         """DELETE between trials leaves room where the next rows go: code that sees their order may see a difference.
 
@@ -149,6 +156,7 @@ class CellExplorer:
             for contest in contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
+                self.tally.explored.add(contest)
             if self.limits.examples and not self.tally.findings:
                 self._draw(contests, gated)
             if self.tally.overlapped and not self.tally.findings:
@@ -239,6 +247,7 @@ class CellExplorer:
     def _found_alone(
         self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, *, aged: bool
     ) -> None:
+        self.tally.condemned.add(contest)
         if violation.name in self.tally.findings:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)
@@ -483,6 +492,7 @@ class CellExplorer:
                 self.tally.retried = self.tally.met = True
         if violation is None:
             return False
+        self.tally.condemned.add(contest)
         if violation.name in self.tally.findings:
             known = self.tally.findings[violation.name]
             self.tally.findings[violation.name] = replace(known, count=known.count + 1)

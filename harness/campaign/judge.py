@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from harness.campaign.explaining import explain
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order
 from harness.model.outcome import Crashed, Failed, Outcome
@@ -127,7 +128,7 @@ class Judge:
         choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         schedule = Schedule(self.cell, contest, choices, Gates.NONE, aged, self.digest, alone=True)
         allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
-        return Finding(
+        finding = Finding(
             violation,
             contest,
             schedule,
@@ -137,6 +138,7 @@ class Judge:
             replayed=CONFIRMATIONS,
             replays=CONFIRMATIONS,
         )
+        return self._explained(finding)
 
     def _confirmed_alone(
         self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, aged: bool
@@ -145,7 +147,8 @@ class Judge:
         self.explorer.aged = aged
         try:
             for _ in range(CONFIRMATIONS):
-                came_to, recorder = self.explorer.record_serial(contest, order)
+                recorder = Recorder()
+                came_to = self.explorer.record_serial(contest, order, recorder)
                 if came_to != outcome:
                     raise DoesNotRepeat(
                         f"a violation ({violation.name}) does not repeat: the same order had another outcome"
@@ -156,6 +159,13 @@ class Judge:
 
     def finding(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
         """The one that the report is to show: one that needs no gate, if there is one. Raises DoesNotRepeat."""
+        return self._explained(self._fewest_gates(contest, trial, violation, fault))
+
+    def _explained(self, finding: Finding) -> Finding:
+        seen = explain(self.explorer, self.specification, finding.schedule, finding.found, finding.violation.kind)
+        return replace(finding, explained=seen)
+
+    def _fewest_gates(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
         finding = self._replayed(contest, trial, violation, fault)
         arena = self.explorer.arena
         if not arena.gated or not trial.ended.gates:

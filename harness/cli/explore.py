@@ -1,7 +1,7 @@
 """`harness explore`: a verdict for each cell, a witness for each finding that no rule covers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from rich.console import Console
 
 from harness.campaign import campaign
 from harness.campaign.advise import Wish
-from harness.campaign.campaign import Options, Progress, Report, Selection, select
+from harness.campaign.campaign import Listener, Note, Options, Progress, Report, Selection, select
 from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
+from harness.campaign.store import Store, settled_store
 from harness.cli.advising import advised
 from harness.cli.options import (
     consoles,
@@ -25,6 +26,7 @@ from harness.cli.options import (
     report_file,
     servers,
 )
+from harness.cli.options import store as store_options
 from harness.cli.verify import verify
 from harness.model.cell import Isolation, parse_pattern
 from harness.model.schedule import Gates
@@ -154,6 +156,7 @@ class Outputs:
     metavar="FILE",
     help="Run the cells of a certificate again, and compare.",
 )
+@store_options
 @no_color
 @debug
 @click.pass_context
@@ -183,6 +186,8 @@ def explore(
     junit_file: Path | None,
     certificate_file: Path | None,
     verify_file: Path | None,
+    store: str | None,
+    no_store: bool,
     no_color: bool,
 ) -> int:
     """Run every interleaving within bounds; a verdict for each CELL."""
@@ -208,7 +213,9 @@ def explore(
     outputs = Outputs(
         witnesses, json_file, html_file, markdown_file, junit_file, certificate_file, not no_variations, try_repairs
     )
-    return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
+    folder = settled_store(store, off=no_store)
+    kept = None if folder is None else Store(folder)
+    return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color), kept)
 
 
 _WITH_VERIFY = {"verify_file", "servers", "workers", "budget", "no_color"}
@@ -225,7 +232,13 @@ def _only_what_a_certificate_leaves_open(context: click.Context) -> None:
 
 
 def run(
-    patterns: Sequence[str], specs: Sequence[str], options: Options, outputs: Outputs, out: Console, aside: Console
+    patterns: Sequence[str],
+    specs: Sequence[str],
+    options: Options,
+    outputs: Outputs,
+    out: Console,
+    aside: Console,
+    store: Store | None = None,
 ) -> int:
     """Explore, print, write; the exit code."""
     _load(patterns)
@@ -236,7 +249,7 @@ def run(
         broken: BaseException | None = None
         try:
             with progress(aside) as listener:
-                report = campaign.explore(selections, started, options, heard.along_with(listener))
+                report = campaign.explore(selections, started, options, heard.along_with(listener), store)
         except (KeyboardInterrupt, Exception) as error:  # what was found so far is told all the same
             if not heard.results and isinstance(error, Exception):
                 raise
@@ -249,6 +262,8 @@ def run(
             except (KeyboardInterrupt, Exception) as error:  # the findings are told all the same
                 report, broken = replace(report, warnings=(f"no advice on the findings: {why(error)}",)), error
     tell(report, outputs.witnesses, out)
+    if store is not None and store.summary():
+        out.print(store.summary(), soft_wrap=True)
     write(report, selections, outputs)
     if outputs.certificate is not None:
         _certify(report, selections, outputs.certificate, out, whole=broken is None)
@@ -302,8 +317,8 @@ class Heard:
     results: list[CellResult] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def along_with(self, listener: Callable[[CellResult | Progress], None]) -> Callable[[CellResult | Progress], None]:
-        def hear(event: CellResult | Progress) -> None:
+    def along_with(self, listener: Listener) -> Listener:
+        def hear(event: CellResult | Progress | Note) -> None:
             if isinstance(event, CellResult):
                 self.results.append(event)
             listener(event)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.servers.server import Server
 
 SCENARIOS = ["scenarios/*.py"]
+NOTE = "note"
+"""The user property of what a person should know at once: it reaches the terminal from a worker of xdist, too."""
 _runs: list[pytest.Config] = []  # the innermost last: a test may run pytest
 _SERVERS = pytest.StashKey["ServerOwner | ServerAsker"]()
 
@@ -33,10 +35,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--harness-seed", metavar="N", help=f"of what is chosen at random; default: 0 ({where})")
     group.addoption("--harness-budget", metavar="TIME", help=f"for all cells together, such as 30s or 2m ({where})")
+    group.addoption(
+        "--harness-store",
+        metavar="DIR",
+        help=f"where witnesses are kept, off for nowhere; default: .harness, or HARNESS_STORE ({where})",
+    )
     parser.addini("harness_scenarios", "the scenario files, as patterns below the root folder", "args", SCENARIOS)
     parser.addini("harness_server", "as --harness-server", "string", "")
     parser.addini("harness_seed", "as --harness-seed", "string", "")
     parser.addini("harness_budget", "as --harness-budget", "string", "")
+    parser.addini("harness_store", "as --harness-store", "string", "")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,6 +86,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     started: Any = getattr(config.stash.get(_SERVERS, None), "started", None)
     if hasattr(started, "describe"):
         terminalreporter.write_line(f"upsert-harness: server {started.describe()}")
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    told = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NOTE]
+    for note in dict.fromkeys(map(str, told)):  # a report knows what its call, set-up and end have said
+        terminalreporter.write_line(f"upsert-harness: {note}")
+    if (folder := store_of(config)) is not None and any(folder.glob("witnesses/*.json")):
+        terminalreporter.write_line(f"upsert-harness: witnesses are in {folder / 'witnesses'}")
 
 
 # Collection ---------------------------------------------------------------------------------------------------------
@@ -131,9 +145,9 @@ def setting(config: pytest.Config, name: str) -> str | None:
     if told is not None:
         return str(told[name]) if told[name] else None
     given = config.getoption(f"harness_{name}") or config.getini(f"harness_{name}")
-    if not given and not (name == "server" and os.environ.get("HARNESS_SERVER")):
+    if not given and not (name in ("server", "store") and os.environ.get(f"HARNESS_{name.upper()}")):
         given = _tool_harness(config).get(name)
-    return str(given) if given else None
+    return str(given) if given or given is False else None
 
 
 def _tool_harness(config: pytest.Config) -> dict[str, Any]:
@@ -164,6 +178,12 @@ def budget_of(config: pytest.Config) -> float | None:
         return duration(given)
     except BadParameter as error:
         raise pytest.UsageError(f"--harness-budget: {error.message}") from None
+
+
+def store_of(config: pytest.Config) -> Path | None:
+    """Where witnesses are kept; None: nowhere."""
+    given = setting(config, "store") or os.environ.get("HARNESS_STORE") or ".harness"
+    return None if given in ("off", "False") else config.rootpath / given
 
 
 # The server ---------------------------------------------------------------------------------------------------------
@@ -211,5 +231,6 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["harness"] = {
         "seed": setting(config, "seed"),
         "budget": setting(config, "budget"),
+        "store": setting(config, "store"),
         "server": owner.address(),
     }

@@ -12,6 +12,7 @@ from harness.model.advice import Hint, Repairs
 from harness.model.outcome import Crashed, Ok
 from harness.model.sqlstate import describe
 from harness.model.verdict import Finding
+from harness.reports.commands import Command, Story, story
 from harness.reports.ground import Ground
 from harness.reports.races import RACES, opposite_order
 from harness.reports.rewrites import (
@@ -25,7 +26,6 @@ from harness.reports.rewrites import (
     with_index,
     writes_so,
 )
-from harness.reports.story import Command, Story, story
 from harness.scenario.lexer import normal
 
 

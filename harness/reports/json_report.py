@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from harness.campaign.campaign import Options, Report
@@ -11,20 +10,15 @@ from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.verdict import CellResult, Finding
 from harness.reports.advice import plain as plain_advice
+from harness.reports.story import story
 from harness.reports.witness import witness
+from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
 
 FORMAT = 1
 
 Operations = Mapping[str, Sequence[str]]
 """Scenario -> the names of its operations."""
-
-
-def harness_version() -> str:
-    try:
-        return version("upsert-harness")
-    except PackageNotFoundError:  # run from a checkout
-        return "unreleased"
 
 
 def json_report(report: Report, operations: Operations | None = None) -> str:
@@ -120,6 +114,7 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "count": finding.count,
         "contest": str(finding.contest),
         "schedule": _line(finding.schedule),
+        "story": list(story(finding)),
         "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,

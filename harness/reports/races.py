@@ -8,9 +8,9 @@ from itertools import combinations
 
 from harness.model.advice import Tried
 from harness.model.cell import Isolation
+from harness.reports.commands import WRITES, Command, Story
 from harness.reports.ground import Ground
 from harness.reports.rewrites import Cause, Fits, conflict_of, here, lock_table, sends_the_same, upsert, who
-from harness.reports.story import WRITES, Command, Story
 from harness.scenario.lexer import normal, significant, split_at
 
 # ---- a look, and what follows from it ------------------------------------------------------------------------------

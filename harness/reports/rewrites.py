@@ -7,8 +7,8 @@ from typing import NamedTuple
 from harness.doctor.anatomy import Action, Shape, Unreadable, shapes
 from harness.doctor.catalogue import Index
 from harness.model.advice import Tried
+from harness.reports.commands import Command, Story, deeds_of
 from harness.reports.ground import Ground
-from harness.reports.story import Command, Story, deeds_of
 from harness.scenario.lexer import closing, normal, quoted, significant, unwrapped, written
 
 Fits = Callable[[Tried], bool]

@@ -9,7 +9,7 @@ from harness.model.cell import Isolation
 from harness.model.outcome import Failed, Ok
 from harness.model.verdict import Verdict
 from harness.reports.causes import hints
-from harness.reports.story import deeds_of
+from harness.reports.commands import deeds_of
 from tests.reports.made import cell
 from tests.reports.traces import found, index, on
 
