@@ -17,6 +17,7 @@ from harness.reports.advice import advice_lines
 from harness.reports.causes import hints
 from harness.reports.ground import ground
 from harness.reports.picks import Wanted, picks
+from harness.scenario.discovery import find
 from harness.scenario.language import Scenario
 from harness.servers.server import Server
 
@@ -71,12 +72,14 @@ def with_hints(
 
 
 def advised_replay(
-    schedule: Schedule, replayed: Replayed, scenario: Scenario, server: Server, *, try_repairs: bool
+    schedule: Schedule, replayed: Replayed, source: str | None, server: Server, *, try_repairs: bool
 ) -> list[str]:
     """Nothing where the outcome is allowed: then there is nothing to repair."""
+    name = schedule.cell.scenario
     violation, outcome = replayed.violation, replayed.outcome
     if violation is None or outcome is None:
         return []
+    scenario = next(one for one in find(source or name) if one.name == name)
     here = replace(schedule, cell=replace(schedule.cell, server=server.id, version=server.version))
     finding = Finding(violation, schedule.contest, here, replayed.trace, outcome, ())
     found: dict[Key, Advice] = {}
