@@ -11,15 +11,14 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from harness.campaign.job import Arenas, Event, Impossible, Job, run_job
+from harness.campaign.job import Arenas, Impossible, Job, Task, run_job
 from harness.campaign.store import bury
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.journal import SUFFIX, Journal, JournalError
@@ -30,6 +29,9 @@ from harness.sessions.watch import STUCK
 # A worker watches its code under test, and ends by itself when that is stuck; this is for one that cannot even that.
 CELL_SECONDS_MAX = 3600.0
 _GOES_BY_ITSELF_S = 2.5  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
+
+Event = Any
+"""What a task's `run` yields; for a cell with which its worker died, a CellResult."""
 
 
 class WorkerFailed(RuntimeError):
@@ -44,11 +46,11 @@ class _Worker:
         with _interrupts_held_back():
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.job: Task | None = None
         self.done = 0
         self.heard = time.monotonic()
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Task) -> None:
         self.job, self.done, self.heard = job, 0, time.monotonic()
         with suppress(BrokenPipeError):  # it died: its end of the pipe will say so
             self.pipe.send(job)
@@ -84,7 +86,7 @@ class Workers:
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
         self._cpus = [cpus[(first_cpu + i) % len(cpus)] for i in range(count)]
         self._workers: list[_Worker] = []
-        self._waiting: list[Job] = []
+        self._waiting: list[Task] = []
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +94,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Task]) -> Iterator[Event]:
         """Results as they come. A worker that dies costs the cell it was at, which becomes unknown; the rest goes on.
 
         Raises what a worker cannot go on after: ScenarioError, ServerError, WorkerFailed.
@@ -151,7 +153,7 @@ class Workers:
             return
         rest = job.cells[worker.done + 1 :]
         if rest:
-            self._waiting.insert(0, replace(job, cells=rest))
+            self._waiting.insert(0, job.only(rest))
         cause = _cause_of_death(worker.process.exitcode)
         yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, f"{cause}{_last_words(worker.journal)}")
 
@@ -167,7 +169,7 @@ def _last_words(journal: Path | None) -> str:
     return "" if buried is None else f"; it died {buried[1]}; harness replay {shlex.quote(str(buried[0]))}"
 
 
-def run_in_workers(jobs: Sequence[Job], count: int, running: Path | None = None) -> Iterator[Event]:
+def run_in_workers(jobs: Sequence[Task], count: int, running: Path | None = None) -> Iterator[Event]:
     """`Workers.run` with workers for this once."""
     with Workers(count, running=running) as workers:
         yield from workers.run(jobs)
@@ -245,8 +247,8 @@ def _journal(path: Path | None) -> Journal | None:
         return None
 
 
-def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
-    events = run_job(job, arenas, by_force=True)
+def _run(job: Task, arenas: Arenas, pipe: Connection) -> None:
+    events = job.run(arenas, by_force=True)
     while True:
         message: Event | Exception | None
         try:
