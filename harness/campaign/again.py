@@ -6,7 +6,6 @@ from itertools import zip_longest
 
 from harness.campaign.judge import Before, Judge, cannot_be_retried
 from harness.campaign.witness_file import happenings, sent
-from harness.model.contest import OpRef
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.verdict import Finding, Violation
@@ -14,6 +13,7 @@ from harness.runners.explorer import Trial
 from harness.runners.recorder import Recorder
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Following, Replay
+from harness.sessions.steering import Tracker
 
 Steps = Sequence[tuple[str, ...]]
 """What each step sent when it was recorded, as a witness file has it; a bare line has only fingerprints."""
@@ -33,7 +33,14 @@ class Again:
 
 
 def run_again(
-    schedule: Schedule, judge: Judge, steps: Steps = (), *, go_on: bool = False, open_ended: bool = False
+    schedule: Schedule,
+    judge: Judge,
+    steps: Steps = (),
+    *,
+    go_on: bool = False,
+    open_ended: bool = False,
+    recorder: Recorder | None = None,
+    tracker: Tracker | None = None,
 ) -> Again:
     """Run the schedule from truncated tables. `explorer.start` of the judge was called with its contest.
 
@@ -41,8 +48,8 @@ def run_again(
     Raises Departure, Uncontrolled, OutOfTime.
     """
     if schedule.alone:
-        return _one_at_a_time(schedule, judge, steps, go_on=go_on)
-    explorer, recorder = judge.explorer, Recorder()
+        return _one_at_a_time(schedule, judge, steps, recorder or Recorder(), tracker, go_on=go_on)
+    explorer, recorder = judge.explorer, recorder or Recorder()
     choices = [(c.session, c.options, c.event) for c in schedule.choices]
     following = Following(choices, open_ended=open_ended) if go_on or open_ended else None
     explorer.arena.gated = bool(schedule.gates)
@@ -53,6 +60,7 @@ def run_again(
             recorder=recorder,
             retryable=judge.retryable,
             truncate=True,
+            tracker=tracker,
             fault=schedule.fault,
         )
     except Departure as left:
@@ -65,11 +73,13 @@ def run_again(
     return Again(trial.seen.outcome, trial.before, recorder, trial, departure)
 
 
-def _one_at_a_time(schedule: Schedule, judge: Judge, steps: Steps, *, go_on: bool) -> Again:
-    explorer, order = judge.explorer, order_of(schedule)
+def _one_at_a_time(
+    schedule: Schedule, judge: Judge, steps: Steps, recorder: Recorder, tracker: Tracker | None, *, go_on: bool
+) -> Again:
+    explorer, order = judge.explorer, schedule.order
     explorer.aged = schedule.aged
     try:
-        outcome, recorder = explorer.record_serial(schedule.contest, order)
+        outcome = explorer.record_serial(schedule.contest, order, recorder, tracker)
     finally:
         explorer.aged = False
     departure = _other_statement(schedule, recorder, steps)
@@ -77,16 +87,6 @@ def _one_at_a_time(schedule: Schedule, judge: Judge, steps: Steps, *, go_on: boo
         raise departure
     before = frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :])
     return Again(outcome, before, recorder, None, departure)
-
-
-def order_of(schedule: Schedule) -> tuple[OpRef, ...]:
-    """The operations of a serial order, from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in (choice.session for choice in schedule.choices):
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)
 
 
 def _other_statement(schedule: Schedule, recorder: Recorder, steps: Steps) -> Departure | None:
@@ -129,7 +129,7 @@ def violation_of(schedule: Schedule, judge: Judge, again: Again) -> Violation | 
 def finding_of(schedule: Schedule, judge: Judge, again: Again, violation: Violation) -> Finding:
     """What it shows now as a finding, confirmed as any other. Raises DoesNotRepeat."""
     if again.trial is None:
-        order = order_of(schedule)
+        order = schedule.order
         return judge.finding_alone(schedule.contest, order, again.outcome, violation, aged=schedule.aged)
     arena = judge.explorer.arena
     arena.gated = bool(schedule.gates)

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from harness.campaign.explaining import explain
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order
 from harness.model.outcome import Crashed, Failed, Outcome
@@ -117,6 +118,13 @@ class Judge:
             invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
         )
 
+    def allowed(
+        self, contest: Contest, outcome: Outcome, before: Before, trial: Trial | None, fault: Fault | None = None
+    ) -> tuple[Outcome, ...]:
+        """What the trial could have come to if its operations had run one at a time, each outcome once."""
+        evidence = self._evidence(contest, outcome, before, trial, fault)
+        return tuple(dict.fromkeys(came_to for _, came_to in allowed_outcomes(evidence)))
+
     # ---- happens again --------------------------------------------------------------------------------------------
 
     def finding_alone(
@@ -127,7 +135,7 @@ class Judge:
         choices = tuple(Choice(ref.session, (ref.session,), "alone", "") for ref in order)
         schedule = Schedule(self.cell, contest, choices, Gates.NONE, aged, self.digest, alone=True)
         allowed = (self.specification.serial(contest, order),) if violation.kind == "wrong-alone" else ()
-        return Finding(
+        finding = Finding(
             violation,
             contest,
             schedule,
@@ -137,6 +145,7 @@ class Judge:
             replayed=CONFIRMATIONS,
             replays=CONFIRMATIONS,
         )
+        return self._explained(finding)
 
     def _confirmed_alone(
         self, contest: Contest, order: Order, outcome: Outcome, violation: Violation, aged: bool
@@ -145,7 +154,8 @@ class Judge:
         self.explorer.aged = aged
         try:
             for _ in range(CONFIRMATIONS):
-                came_to, recorder = self.explorer.record_serial(contest, order)
+                recorder = Recorder()
+                came_to = self.explorer.record_serial(contest, order, recorder)
                 if came_to != outcome:
                     raise DoesNotRepeat(
                         f"a violation ({violation.name}) does not repeat: the same order had another outcome"
@@ -156,6 +166,13 @@ class Judge:
 
     def finding(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
         """The one that the report is to show: one that needs no gate, if there is one. Raises DoesNotRepeat."""
+        return self._explained(self._fewest_gates(contest, trial, violation, fault))
+
+    def _explained(self, finding: Finding) -> Finding:
+        seen = explain(self.explorer, self.specification, finding.schedule, finding.found, finding.violation.kind)
+        return replace(finding, explained=seen)
+
+    def _fewest_gates(self, contest: Contest, trial: Trial, violation: Violation, fault: Fault | None) -> Finding:
         finding = self._replayed(contest, trial, violation, fault)
         arena = self.explorer.arena
         if not arena.gated or not trial.ended.gates:
@@ -211,8 +228,7 @@ class Judge:
                 raise DoesNotRepeat(
                     f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
                 )
-        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial, fault)
-        allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
+        allowed = self.allowed(contest, trial.seen.outcome, trial.before, trial, fault)
         gates = explorer.arena.gates.gates if explorer.arena.gated else Gates.NONE
         schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest, fault=fault)
         return Finding(

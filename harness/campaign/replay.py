@@ -1,9 +1,9 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
 import multiprocessing
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,14 +11,15 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from harness.campaign.again import Steps, run_again, violation_of
+from harness.campaign.explaining import explain
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Judge
 from harness.campaign.recall import changed, enums_of
 from harness.campaign.workers import how_it_ended
-from harness.model.codec import CodecError
+from harness.model.codec import CodecError, cell_of, decode
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
-from harness.model.trace import Trace
+from harness.model.trace import Explained, Trace
 from harness.model.verdict import Violation
 from harness.runners.journal import SUFFIX, Journal, Running, read_journal
 from harness.runners.virtual import virtual
@@ -46,6 +47,13 @@ class Replayed:
     trace: Trace
     outcome: Outcome | None
     violation: Violation | None
+    explained: Explained | None = None  # where it was asked for, and something is wrong
+
+
+def schedule_of(line: str, source: str | None = None) -> Schedule:
+    """The schedule of a line, its enums those of the scenario. Raises CodecError, ScenarioError."""
+    cell = cell_of(line)
+    return decode(line, enums_of(s for s in find(source or cell.scenario) if s.name == cell.scenario))
 
 
 def replay(
@@ -59,8 +67,9 @@ def replay(
     go_on: bool = False,
     open_ended: bool = False,
     journal: Journal | None = None,
+    explained: bool = False,
 ) -> Replayed:
-    """Run the schedule `times` times, each from truncated tables.
+    """Run the schedule `times` times, each from truncated tables; if it is to be explained, once more.
 
     `steps` and `digests` are what a witness file knows besides its line: the statements that a departure is told in,
     and what the scenario consisted of. `go_on` follows it past a departure; `open_ended` says that only its beginning
@@ -68,6 +77,29 @@ def replay(
 
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
+    """
+    with opened(schedule, server, source=source, digests=digests, journal=journal) as judge:
+        replayed = _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+        if explained and replayed.outcome is not None:
+            kind = replayed.violation.kind if replayed.violation else ""
+            seen = explain(judge.explorer, judge.specification, schedule, replayed.outcome, kind)
+            replayed = replace(replayed, explained=seen)
+        return replayed
+
+
+@contextmanager
+def opened(
+    schedule: Schedule,
+    server: Server,
+    *,
+    source: str | None = None,
+    digests: Mapping[str, str] | None = None,
+    journal: Journal | None = None,
+    whatever_changed: bool = False,
+) -> Iterator[Judge]:
+    """The judge of the schedule's cell, with the start state of its contest seen. Raises as `replay` does.
+
+    `whatever_changed`: also where tables, layout or operations are no longer those of the line.
     """
     cell = schedule.cell
     scenario = next((s for s in find(source or cell.scenario) if s.name == cell.scenario), None)
@@ -81,7 +113,7 @@ def replay(
     if cell.state not in scenario.states:
         raise _gone(scenario, "state", cell.state, "states", scenario.states)
     now = digest(scenario, cell.layout)
-    if now != schedule.digest:
+    if now != schedule.digest and not whatever_changed:
         raise ReplayError(
             f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
@@ -93,9 +125,8 @@ def replay(
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
-            judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+            yield Judge(cell, explorer, specification, retryable, now)
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()

@@ -15,12 +15,14 @@ from harness.campaign.witness_file import Witness, WitnessError, is_witness, rea
 from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import cell_of, decode
 from harness.model.schedule import Schedule
+from harness.model.verdict import Finding
+from harness.reports.details import details
 from harness.reports.differences import told
-from harness.reports.witness import interleaving, named
+from harness.reports.story import paragraph
+from harness.reports.witness import WIDTH, interleaving, named
 from harness.runners.journal import Running, is_journal, read_journal
 from harness.scenario.discovery import find
-from harness.servers.choose import FORMS, running, settled
-from harness.servers.embedded import WHEEL_MAJORS
+from harness.servers.choose import FORMS, recorded_on, running
 from harness.servers.server import Server
 
 FOUND, UNABLE = 1, 2
@@ -36,6 +38,24 @@ class Recorded:
     witness: Witness | None = None
     died: Running | None = None  # what a process was at when it died
 
+    def schedule(self, source: str | None = None) -> Schedule:
+        """Raises ReplayError where a process died in what cannot be written down, CodecError, ScenarioError."""
+        if self.line is None:
+            raise ReplayError(
+                "this cannot be run again: the journal has no schedule line, for an argument without a form"
+            )
+        cell = cell_of(self.line)
+        scenarios = [s for s in find(source or self.source or cell.scenario) if s.name == cell.scenario]
+        enums = enums_of(scenarios)
+        if self.died is None:
+            return self.witness.schedule(enums) if self.witness else decode(self.line, enums)
+        schedule = self.died.schedule(enums)
+        if schedule is None:
+            raise ReplayError(
+                f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
+            )
+        return schedule
+
 
 @click.command()
 @click.argument("witness", metavar="WITNESS")
@@ -45,9 +65,12 @@ class Recorded:
 )
 @click.option("--server", type=server_spec, metavar="SERVER", help=f"{FORMS}. Default: the version of the line.")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False), help="The scenario's file.")
+@click.option("--explain", is_flag=True, help="What each statement saw, waited for and left, and what went wrong.")
 @no_color
 @debug
-def replay(witness: str, times: int, go_on: bool, server: str | None, source: str | None, no_color: bool) -> int:
+def replay(
+    witness: str, times: int, go_on: bool, server: str | None, source: str | None, explain: bool, no_color: bool
+) -> int:
     """Run a schedule again, step by step.
 
     WITNESS is a witness file, the line a finding ends with, a file that holds such lines, or the journal of a process
@@ -61,7 +84,7 @@ def replay(witness: str, times: int, go_on: bool, server: str | None, source: st
     for number, recorded in enumerate(recorded_in(witness)):
         if number:
             out.print()
-        code = max(code, _replay(recorded, times, go_on, server, source or recorded.source, out))
+        code = max(code, _replay(recorded, times, go_on, server, source or recorded.source, out, explain=explain))
     return code
 
 
@@ -100,31 +123,27 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _replay(recorded: Recorded, times: int, go_on: bool, spec: str | None, source: str | None, out: Console) -> int:
+def _replay(
+    recorded: Recorded, times: int, go_on: bool, spec: str | None, source: str | None, out: Console, *, explain: bool
+) -> int:
     died, witness = recorded.died, recorded.witness
     if died is not None:
         out.print(f"{died.cell_id}: the process died {died}", soft_wrap=True)
-    if recorded.line is None:
-        raise ReplayError("this cannot be run again: the journal has no schedule line, for an argument without a form")
-    cell = cell_of(recorded.line)
-    scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
-    enums = enums_of(scenarios)
-    if died is not None:
-        schedule = died.schedule(enums)
-        if schedule is None:
-            raise ReplayError(
-                f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
-            )
-    else:
-        schedule = witness.schedule(enums) if witness else decode(recorded.line, enums)
-    with running(spec or _recorded_on(cell.server)) as server:
+    schedule = recorded.schedule(source)
+    with running(spec or recorded_on(schedule.cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         if died is not None:
             replayed = replay_apart(died, server, times, source=source)
         else:
             steps, digests = (witness.steps, witness.digests) if witness else ((), None)
-            replayed = run_again(schedule, server, times, source=source, steps=steps, digests=digests, go_on=go_on)
-    for text in describe(schedule, server, replayed, witness):
+            replayed = run_again(
+                schedule, server, times,
+                source=source, steps=steps, digests=digests, go_on=go_on, explained=explain,
+            )  # fmt: skip
+    lines = describe(schedule, server, replayed, witness)
+    if explain:
+        lines += explanation(schedule, replayed)
+    for text in lines:
         out.print(text, soft_wrap=True)
     return _code(replayed, times, witness, go_on=go_on or died is not None)
 
@@ -139,12 +158,6 @@ def _code(replayed: Replayed, times: int, witness: Witness | None, *, go_on: boo
 
 def _no_longer(replayed: Replayed, witness: Witness) -> bool:
     return replayed.violation is None or replayed.violation.name != witness.kind
-
-
-def _recorded_on(server: str) -> str:
-    """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg").partition(".")[0]
-    return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Witness | None = None) -> list[str]:
@@ -162,3 +175,15 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Wi
             lines.append(f"recorded was {witness.kind}: {witness.explanation}")
     lines += [f"departure: {departure}" for departure in replayed.departures]
     return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
+
+
+def explanation(schedule: Schedule, replayed: Replayed) -> list[str]:
+    """The story, and each statement in full."""
+    if replayed.explained is None or replayed.outcome is None:
+        return ["", "not explained: it did not come to the same outcome while it was watched"]
+    violation, seen = replayed.violation, replayed.explained
+    told: list[str] = []
+    if violation is not None:
+        finding = Finding(violation, schedule.contest, schedule, (), replayed.outcome, (), explained=seen)
+        told = paragraph(finding, WIDTH)
+    return ["", *told, *([""] if told else []), *details(seen.observed)]

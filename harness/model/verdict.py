@@ -8,7 +8,7 @@ from harness.model.cell import Cell
 from harness.model.contest import Contest
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
-from harness.model.trace import Trace
+from harness.model.trace import Explained, Trace
 
 
 class Verdict(StrEnum):
@@ -97,6 +97,7 @@ class Finding:
     replays: int = 0
     shrunk: Shrunk | None = None  # None: it was not drawn, but is of the small scope
     ungated: Rate | None = None  # runs at once, without gates; None: its schedule holds nobody at one
+    explained: Explained | None = None  # what was seen inside; None: not while it was watched
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from harness.campaign.campaign import Options, Report
 from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.verdict import CellResult, Finding
+from harness.reports.story import story
 from harness.reports.witness import witness
 from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
@@ -112,6 +113,7 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "count": finding.count,
         "contest": str(finding.contest),
         "schedule": _line(finding.schedule),
+        "story": list(story(finding)),
         "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,

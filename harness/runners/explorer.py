@@ -14,6 +14,7 @@ from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused,
 from harness.model.schedule import Failing, Fault
 from harness.runners.canonical import Canonicaliser, Queries, Seen
 from harness.runners.journal import Journal, Noted, Way
+from harness.runners.observed import Watcher
 from harness.runners.recorder import Recorder
 from harness.scenario.bodies import wants_pool
 from harness.scenario.language import Scenario
@@ -239,21 +240,31 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
-    def record_serial(self, contest: Contest, order: Order) -> tuple[Outcome, Recorder]:
+    def record_serial(
+        self, contest: Contest, order: Order, recorder: Recorder, tracker: Tracker | None = None
+    ) -> Outcome:
         """The same once more, for its trace."""
-        recorder = Recorder()
-        seen = self._one_at_a_time(contest, order, recorder=recorder, truncate=True)
-        return seen.outcome, recorder
+        return self._one_at_a_time(contest, order, recorder=recorder, truncate=True, tracker=tracker).outcome
+
+    def watcher(self, contest: Contest) -> Watcher:
+        """A recorder that sees more of the next trial of this contest."""
+        return Watcher(self.arena, self._canonical, _arguments(contest), self.isolation)
 
     def _one_at_a_time(
-        self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False
+        self,
+        contest: Contest,
+        order: Order,
+        *,
+        recorder: Recorder | None = None,
+        truncate: bool = False,
+        tracker: Tracker | None = None,
     ) -> Seen:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker)
         if self.journal:
             self.journal.begins(contest, self._way_alone, gates=arena.gated, aged=self.aged)
         try:

@@ -230,6 +230,11 @@ class Arena:
             self._ready(self.control.run_raw(self._made_ready(self._seed, truncate=self.truncates)))
 
     @property
+    def started(self) -> str:
+        """clock_timestamp() when the tables were last made ready."""
+        return self._started
+
+    @property
     def _reads(self) -> int:
         return len(self.tables) + self._query_count
 
