@@ -307,9 +307,8 @@ def _explore(
         judge = Judge(cell, explorer, specification, retryable, what, overlaps_max=job.overlaps)
         recall = Recall(judge, scenario, job.gates, job.faults)
         yield from recall.replay(known for known in job.known if known.cell.id == cell.id)
-        besides = recall.contests(chosen)
         exploring = CellExplorer(judge, limits, gates=bool(job.gates))
-        result, fixed = recall.settle(exploring.result((*besides, *chosen)), exploring.clean)
+        result, fixed = recall.settle(exploring.result(chosen), exploring.clean, limits)
         yield from fixed
         if statements is not None and result.verdict in (Verdict.SAFE, Verdict.RETRY):
             explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
