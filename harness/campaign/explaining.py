@@ -1,7 +1,5 @@
 """One finding run once more under a recorder that sees more, and the serial orders that it is to be held against."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 
 from harness.model.contest import Contest, OpRef, Order, orders
@@ -32,9 +30,9 @@ def explain(
     if came_to != outcome:
         return None
     if schedule.alone:
-        order = order_of([choice.session for choice in schedule.choices])
+        order = schedule.order
         return Explained(watcher.observed, (_serial(specification, schedule.contest, order),), every_order=False)
-    with _ungated(explorer):
+    with explorer.arena.gates_open(False):
         first = list(islice(orders(_to_be_explained(outcome, kind), before), ORDERS_MAX + 1))
         serial = tuple(_serial(explorer, schedule.contest, order) for order in first[:ORDERS_MAX])
     return Explained(watcher.observed, serial, every_order=len(first) <= ORDERS_MAX)
@@ -48,13 +46,13 @@ def _to_be_explained(outcome: Outcome, kind: str) -> tuple[OpRef, ...]:
 
 def _again(explorer: Explorer, schedule: Schedule, watcher: Watcher) -> tuple[Outcome, frozenset[tuple[OpRef, OpRef]]]:
     if schedule.alone:
-        order = order_of([choice.session for choice in schedule.choices])
+        order = schedule.order
         explorer.aged = schedule.aged
         try:
             return explorer.record_serial(schedule.contest, order, watcher), frozenset()
         finally:
             explorer.aged = False
-    with _ungated(explorer, gated=bool(schedule.gates)):
+    with explorer.arena.gates_open(bool(schedule.gates)):
         choices = [(choice.session, choice.options, choice.event) for choice in schedule.choices]
         trial = explorer.run(schedule.contest, Replay(choices), recorder=watcher, truncate=True, fault=schedule.fault)
     return trial.seen.outcome, trial.before
@@ -64,23 +62,3 @@ def _serial(explorer: Explorer, contest: Contest, order: Order) -> Serial:
     watcher = explorer.watcher(contest)
     outcome = explorer.record_serial(contest, order, watcher)
     return Serial(order, watcher.observed, outcome)
-
-
-@contextmanager
-def _ungated(explorer: Explorer, *, gated: bool = False) -> Iterator[None]:
-    arena = explorer.arena
-    before, arena.gated = arena.gated, gated
-    try:
-        yield
-    finally:
-        arena.gated = before
-
-
-def order_of(sessions: list[int]) -> Order:
-    """The operations of a serial order from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in sessions:
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from harness.campaign.replay import ReplayError
+from harness.campaign.witness_file import WitnessError
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
 from harness.cli.listing import listing
@@ -18,7 +19,8 @@ from harness.doctor.sources import SourceError
 from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.certificate import BadCertificate
-from harness.reports.json_report import harness_version
+from harness.runners.journal import JournalError
+from harness.scenario.discovery import harness_version
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 
@@ -50,7 +52,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
             return INTERRUPTED
         case click.ClickException():
             return _say(f"error: {_lower(error.format_message())}{_hint(error)}", USAGE)
-        case IdError() | CodecError() | BadCertificate():
+        case IdError() | CodecError() | BadCertificate() | WitnessError() | JournalError():
             return _say(f"error: {error}", USAGE)
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)
