@@ -132,8 +132,9 @@ class _Teller:
         if len(self.contest.operations) == 2 and len(clue.left) == 1:
             order = clue.left[0].order
             other = self._who(next(ref for ref in order if ref != clue.ran.call))
-            here, there = ("before", "after") if order[0] == clue.ran.call else ("after", "before")
-            return f"{head}, as it does {here} {other}{f'; {there} {other} it {instead}' if instead else ''}."
+            a, b = (self._who(ref) for ref in order)
+            there = "after" if order[0] == clue.ran.call else "before"
+            return f"{head}, which fits only {a} before {b}; {there} {other} it {instead}."
         orders = " or ".join(self._order(left.order) for left in clue.left[:2])
         more = f" and {len(clue.left) - 2} more" if len(clue.left) > 2 else ""
         why = f"; in the order {self._order(serial.order)} it {instead}" if instead else ""
@@ -283,7 +284,6 @@ class _Teller:
         ended = [t for t in self.seen.transactions if t.ended is not None and t.ended <= ran.ended]
         gone = {id(version) for t in ended if (t.ended or 0) < ran.ended for version in t.removed}
         written = [version for t in ended for version in t.added]
-        own = [t for t in self.seen.transactions if t.number == ran.transaction and not t.committed]
 
         def has_key(version: Version) -> bool:
             row = version.as_dict
@@ -291,19 +291,20 @@ class _Teller:
             return known and all(row.get(c) == v for c, v in zip(columns, values, strict=False))
 
         found = [v for v in (*self.seen.start, *written) if id(v) not in gone and has_key(v)]
-        if len(found) != 1 or not found[0].known or (own and len(self._before_in_transaction(ran)) and not found):
+        if len(found) != 1 or not found[0].known:
             return ""
         if found[0].writer is None:
-            return ", a row of the start state"
+            return ", in a row of the start state"
         transaction = self.seen.transactions[found[0].writer]
-        return f", the row of {self._work(transaction)}{self._which_came_later(ran, transaction)}"
+        return f", in the row written by {self._work(transaction)}{self._which_came_later(ran, transaction)}"
 
     def _which_came_later(self, ran: Ran, other: Transaction) -> str:
         if other.session == ran.session or other.ended is None or other.ended < self._snapshot(ran):
             return ""
         if function_of(ran) is not None:
             why = self._while_it_ran(ran, other)
-            return f" (for s{ran.session + 1}, {why})" if why else ""
+            own = re.sub("^its", f"s{ran.session + 1}'s own", why)
+            return f" ({own})" if why else ""
         return f", committed (step {other.ended + 1}) after its snapshot was taken (step {self._snapshot(ran) + 1})"
 
     def _too_old(self, ran: Ran) -> str:
@@ -323,12 +324,16 @@ class _Teller:
     # ---- what came of it ------------------------------------------------------------------------------------------
 
     def _all_stayed(self, explanation: str) -> list[str]:
-        left = [v for v in self.seen.left if v.writer is not None and f" live rows of {v.table} " in explanation]
-        writers = list(dict.fromkeys(v.writer for v in left if v.writer is not None))
-        if len(writers) < 2:
+        """Whose rows those of the duplicate are, if they are as many as it counts."""
+        here = [v for v in self.seen.left if f" live rows of {v.table} " in explanation]
+        works = [self.seen.transactions[v.writer] for v in here if v.writer is not None]
+        inserted = [t for t in works if {label(r) for r in statements_of(self.seen, t) if writes(r)} != {"UPDATE"}]
+        count = explanation.partition(" ")[0]
+        rows = next((some for some in (works, inserted) if str(len(some)) == count), [])
+        if len({transaction.number for transaction in rows}) < 2:
             return []
-        names = listed([f"that of {self._work(self.seen.transactions[number])}" for number in writers])
-        return [f"{'Both rows' if len(writers) == 2 else 'All rows'} stayed, {names}."]
+        names = listed([f"that of {self._work(transaction)}" for transaction in rows])
+        return [f"{'Both rows' if len(rows) == 2 else 'All rows'} stayed, {names}."]
 
     def _overwritten(self) -> list[str]:
         """Who replaced a version that another session had written."""

@@ -67,7 +67,7 @@ def test_with_an_index_the_second_insert_meets_the_row_of_the_first(found: Found
     assert told[1] == "After s1, s2 reads the row (1); after s2, s1 reads the row (2), and s1 succeeds."
     assert told[2] == (
         "s1's INSERT (step 4) met 23505 unique_violation:"
-        " by_item already had (item) = (item1), the row of s2's INSERT (step 3)."
+        " by_item already had (item) = (item1), in the row written by s2's INSERT (step 3)."
     )
 
 
@@ -97,7 +97,7 @@ def test_a_serialization_failure_says_which_commit_was_too_late(found: Found) ->
 def test_write_skew_is_two_looks_at_what_the_other_is_about_to_delete(found: Found) -> None:
     told = story(found("watch::look_and_go[repeatable_read]"))
     assert told == (
-        "s1's SELECT (step 1) read the row (person2), as it does before s2; after s2 it reads no row.",
+        "s1's SELECT (step 1) read the row (person2), which fits only s1 before s2; after s2 it reads no row.",
         "s2's SELECT (step 2) read the row (person1), because s1's DELETE (step 5) came later;"
         " in the order s1, s2 it reads no row, and s2 is told False.",
     )
