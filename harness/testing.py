@@ -1,11 +1,12 @@
-"""For tests of your own: trials that Hypothesis draws and the explorer runs, as one more generator for `@given`.
+"""For tests of your own: trials that Hypothesis draws and the explorer runs; findings that must not come back.
 
     @given(trials("purchases::ShippedFix[partial,new,read_committed]"))
     def test_no_course_is_sold_twice(trial: Trial) -> None:
         trial.check()
 
 A trial is one contest under one schedule, both drawn, so that Hypothesis shrinks both, keeps what failed in its
-database, and replays it first. It runs while it is drawn: all that is left to do is to look at it.
+database, and replays it first. It runs while it is drawn: all that is left to do is to look at it. `replay` is for
+findings that must not come back; `harness export --format pytest` writes tests that call it.
 """
 
 import atexit
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hypothesis import event
@@ -23,6 +25,8 @@ from harness.campaign.campaign import Options, select
 from harness.campaign.drawing import Drawing, Shown, violated
 from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import DoesNotRepeat, Judge
+from harness.campaign.regression import regression
+from harness.campaign.replay import schedule_of
 from harness.generators.contests import common_key
 from harness.generators.drawn import Scope, drawn_contests
 from harness.model.contest import Contest
@@ -33,10 +37,10 @@ from harness.reports.witness import witness
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest
 from harness.scenario.errors import ScenarioError
-from harness.servers.choose import running
+from harness.servers.choose import recorded_on, running
 from harness.servers.server import Server
 
-__all__ = ["Scope", "Trial", "trials"]
+__all__ = ["Scope", "StillWrong", "Trial", "Undecided", "replay", "trials"]
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,49 @@ def _laboratory(pattern: str, scope: Scope, faults: bool) -> _Laboratory:
     return _Laboratory(drawing, scenario.path)
 
 
-_stack = ExitStack()  # databases, and the server if it is ours
+# Findings that must not come back.
+
+
+class StillWrong(AssertionError):
+    """The interleaving, or another one of the same calls, still comes to something wrong; the text is its table."""
+
+
+class Undecided(AssertionError):
+    """Nobody can say whether it is mended: that is no pass."""
+
+
+def replay(line: str, *, scenario_file: str | Path | None = None, server: str | None = None) -> None:
+    """Pass if what this schedule line shows is mended.
+
+    The schedule is run again. Where it shows nothing any more, or the code no longer goes its way, every order of the
+    same calls is explored, and any finding counts. `server` is as for `harness --server`; without it HARNESS_SERVER
+    decides, then [tool.harness] in pyproject.toml, then the version of the line.
+
+    Raises StillWrong; Undecided; ScenarioError when the scenario, strategy, layout or state is gone; CodecError for a
+    line that cannot be read; ServerError.
+    """
+    __tracebackhide__ = True  # of pytest: the text says it all
+    source = None if scenario_file is None else str(scenario_file)
+    schedule = schedule_of(line, source)
+    came_to = regression(schedule, _started(server or recorded_on(schedule.cell.server)), source=source)
+    if came_to.finding is not None:
+        raise StillWrong("\n" + witness(came_to.finding, source or ""))
+    if came_to.undecided:
+        raise Undecided(f"{schedule.cell.id}: {came_to.undecided}")
+
+
+# Servers.
+
+_stack = ExitStack()  # databases, and servers that are ours
+atexit.register(_stack.close)
 
 
 @cache
 def _server() -> Server:
-    atexit.register(_stack.close)
-    return plugin.server_of_this_run(_stack.close) or _stack.enter_context(running("auto"))
+    return plugin.server_of_this_run(_stack.close) or _started("auto")
+
+
+@cache
+def _started(spec: str) -> Server:
+    """One for all tests of a process: to start one takes longer than a test."""
+    return _stack.enter_context(running(spec))

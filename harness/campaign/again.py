@@ -13,6 +13,7 @@ from harness.runners.explorer import Trial
 from harness.runners.recorder import Recorder
 from harness.schedulers.protocol import Departure
 from harness.schedulers.replay import Following, Replay
+from harness.sessions.steering import Tracker
 
 Steps = Sequence[tuple[str, ...]]
 """What each step sent when it was recorded, as a witness file has it; a bare line has only fingerprints."""
@@ -32,7 +33,14 @@ class Again:
 
 
 def run_again(
-    schedule: Schedule, judge: Judge, steps: Steps = (), *, go_on: bool = False, open_ended: bool = False
+    schedule: Schedule,
+    judge: Judge,
+    steps: Steps = (),
+    *,
+    go_on: bool = False,
+    open_ended: bool = False,
+    recorder: Recorder | None = None,
+    tracker: Tracker | None = None,
 ) -> Again:
     """Run the schedule from truncated tables. `explorer.start` of the judge was called with its contest.
 
@@ -40,8 +48,8 @@ def run_again(
     Raises Departure, Uncontrolled, OutOfTime.
     """
     if schedule.alone:
-        return _one_at_a_time(schedule, judge, steps, go_on=go_on)
-    explorer, recorder = judge.explorer, Recorder()
+        return _one_at_a_time(schedule, judge, steps, recorder or Recorder(), tracker, go_on=go_on)
+    explorer, recorder = judge.explorer, recorder or Recorder()
     choices = [(c.session, c.options, c.event) for c in schedule.choices]
     following = Following(choices, open_ended=open_ended) if go_on or open_ended else None
     explorer.arena.gated = bool(schedule.gates)
@@ -52,6 +60,7 @@ def run_again(
             recorder=recorder,
             retryable=judge.retryable,
             truncate=True,
+            tracker=tracker,
             fault=schedule.fault,
         )
     except Departure as left:
@@ -64,11 +73,13 @@ def run_again(
     return Again(trial.seen.outcome, trial.before, recorder, trial, departure)
 
 
-def _one_at_a_time(schedule: Schedule, judge: Judge, steps: Steps, *, go_on: bool) -> Again:
-    explorer, order, recorder = judge.explorer, schedule.order, Recorder()
+def _one_at_a_time(
+    schedule: Schedule, judge: Judge, steps: Steps, recorder: Recorder, tracker: Tracker | None, *, go_on: bool
+) -> Again:
+    explorer, order = judge.explorer, schedule.order
     explorer.aged = schedule.aged
     try:
-        outcome = explorer.record_serial(schedule.contest, order, recorder)
+        outcome = explorer.record_serial(schedule.contest, order, recorder, tracker)
     finally:
         explorer.aged = False
     departure = _other_statement(schedule, recorder, steps)

@@ -91,14 +91,11 @@ class Arenas:
         return self._open[key][0]
 
     def _build(self, server: Server, database: str, scenario: Scenario, layout: str) -> Arena:
-        ddl = [f"CREATE SCHEMA IF NOT EXISTS {name}" for name in scenario.schemas]
-        ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
-        ddl += [scenario.tables, scenario.layouts[layout]]
         try:
             arena = Arena(
                 server,
                 database,
-                [statement for statement in ddl if statement.strip()],
+                ddl_of(scenario, layout),
                 queries=queries_of(scenario)[0],
                 observe=scenario.observe,
                 settings=scenario.settings,
@@ -138,6 +135,13 @@ class Arenas:
         with ExitStack() as all_of_them:
             for key in list(self._open):
                 all_of_them.push(self._open.pop(key)[1])
+
+
+def ddl_of(scenario: Scenario, layout: str) -> list[str]:
+    """What makes the scenario's tables in this layout, in an empty database."""
+    ddl = [f"CREATE SCHEMA IF NOT EXISTS {name}" for name in scenario.schemas]
+    ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
+    return [sql for sql in (*ddl, scenario.tables, scenario.layouts[layout]) if sql.strip()]
 
 
 Event = CellResult | Impossible | Recalled | Retired

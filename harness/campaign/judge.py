@@ -118,6 +118,13 @@ class Judge:
             invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
         )
 
+    def allowed(
+        self, contest: Contest, outcome: Outcome, before: Before, trial: Trial | None, fault: Fault | None = None
+    ) -> tuple[Outcome, ...]:
+        """What the trial could have come to if its operations had run one at a time, each outcome once."""
+        evidence = self._evidence(contest, outcome, before, trial, fault)
+        return tuple(dict.fromkeys(came_to for _, came_to in allowed_outcomes(evidence)))
+
     # ---- happens again --------------------------------------------------------------------------------------------
 
     def finding_alone(
@@ -221,8 +228,7 @@ class Judge:
                 raise DoesNotRepeat(
                     f"a violation ({violation.name}) does not replay: the same schedule came to another outcome"
                 )
-        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial, fault)
-        allowed = tuple(dict.fromkeys(outcome for _, outcome in allowed_outcomes(evidence)))
+        allowed = self.allowed(contest, trial.seen.outcome, trial.before, trial, fault)
         gates = explorer.arena.gates.gates if explorer.arena.gated else Gates.NONE
         schedule = Schedule(self.cell, contest, choices_of(trial, recorder), gates, False, self.digest, fault=fault)
         return Finding(

@@ -1,8 +1,8 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
 import multiprocessing
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.campaign.job import Arenas, current_cpu, explorers_for
 from harness.campaign.judge import Judge
 from harness.campaign.recall import changed, enums_of
 from harness.campaign.workers import how_it_ended
-from harness.model.codec import CodecError
+from harness.model.codec import CodecError, cell_of, decode
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Explained, Trace
@@ -50,6 +50,12 @@ class Replayed:
     explained: Explained | None = None  # where it was asked for, and something is wrong
 
 
+def schedule_of(line: str, source: str | None = None) -> Schedule:
+    """The schedule of a line, its enums those of the scenario. Raises CodecError, ScenarioError."""
+    cell = cell_of(line)
+    return decode(line, enums_of(s for s in find(source or cell.scenario) if s.name == cell.scenario))
+
+
 def replay(
     schedule: Schedule,
     server: Server,
@@ -72,6 +78,29 @@ def replay(
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
     """
+    with opened(schedule, server, source=source, digests=digests, journal=journal) as judge:
+        replayed = _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+        if explained and replayed.outcome is not None:
+            kind = replayed.violation.kind if replayed.violation else ""
+            seen = explain(judge.explorer, judge.specification, schedule, replayed.outcome, kind)
+            replayed = replace(replayed, explained=seen)
+        return replayed
+
+
+@contextmanager
+def opened(
+    schedule: Schedule,
+    server: Server,
+    *,
+    source: str | None = None,
+    digests: Mapping[str, str] | None = None,
+    journal: Journal | None = None,
+    whatever_changed: bool = False,
+) -> Iterator[Judge]:
+    """The judge of the schedule's cell, with the start state of its contest seen. Raises as `replay` does.
+
+    `whatever_changed`: also where tables, layout or operations are no longer those of the line.
+    """
     cell = schedule.cell
     scenario = next((s for s in find(source or cell.scenario) if s.name == cell.scenario), None)
     if scenario is None:
@@ -84,7 +113,7 @@ def replay(
     if cell.state not in scenario.states:
         raise _gone(scenario, "state", cell.state, "states", scenario.states)
     now = digest(scenario, cell.layout)
-    if now != schedule.digest:
+    if now != schedule.digest and not whatever_changed:
         raise ReplayError(
             f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
@@ -96,14 +125,8 @@ def replay(
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
-            judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            replayed = _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
-            if explained and replayed.outcome is not None:
-                kind = replayed.violation.kind if replayed.violation else ""
-                seen = explain(explorer, specification, schedule, replayed.outcome, kind)
-                replayed = replace(replayed, explained=seen)
-            return replayed
+            yield Judge(cell, explorer, specification, retryable, now)
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()

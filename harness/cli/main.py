@@ -12,6 +12,7 @@ from harness.campaign.replay import ReplayError
 from harness.campaign.witness_file import WitnessError
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
+from harness.cli.export import export
 from harness.cli.listing import listing
 from harness.cli.options import DEBUG, debug
 from harness.cli.replay import replay
@@ -20,6 +21,7 @@ from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.certificate import BadCertificate
 from harness.runners.journal import JournalError
+from harness.runners.script import Unwritable
 from harness.scenario.discovery import harness_version
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
@@ -57,7 +59,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)
             return _say(f"{place}: error: {error.message}" if place else f"error: {error.message}", UNABLE)
-        case ServerError() | ReplayError() | SourceError():
+        case ServerError() | ReplayError() | SourceError() | Unwritable():
             return _say(f"error: {error}", UNABLE)
         case OSError() if error.filename:
             return _say(f"error: {error.filename}: {_lower(error.strerror or str(error))}", UNABLE)
@@ -110,6 +112,7 @@ def main() -> None:
 main.add_command(listing)
 main.add_command(explore)
 main.add_command(replay)
+main.add_command(export)
 main.add_command(doctor)
 main.add_command(explain)
 

@@ -22,8 +22,7 @@ from harness.reports.story import paragraph
 from harness.reports.witness import WIDTH, interleaving, named
 from harness.runners.journal import Running, is_journal, read_journal
 from harness.scenario.discovery import find
-from harness.servers.choose import FORMS, running, settled
-from harness.servers.embedded import WHEEL_MAJORS
+from harness.servers.choose import FORMS, recorded_on, running
 from harness.servers.server import Server
 
 FOUND, UNABLE = 1, 2
@@ -38,6 +37,24 @@ class Recorded:
     source: str | None = None  # the scenario's file
     witness: Witness | None = None
     died: Running | None = None  # what a process was at when it died
+
+    def schedule(self, source: str | None = None) -> Schedule:
+        """Raises ReplayError where a process died in what cannot be written down, CodecError, ScenarioError."""
+        if self.line is None:
+            raise ReplayError(
+                "this cannot be run again: the journal has no schedule line, for an argument without a form"
+            )
+        cell = cell_of(self.line)
+        scenarios = [s for s in find(source or self.source or cell.scenario) if s.name == cell.scenario]
+        enums = enums_of(scenarios)
+        if self.died is None:
+            return self.witness.schedule(enums) if self.witness else decode(self.line, enums)
+        schedule = self.died.schedule(enums)
+        if schedule is None:
+            raise ReplayError(
+                f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
+            )
+        return schedule
 
 
 @click.command()
@@ -112,20 +129,8 @@ def _replay(
     died, witness = recorded.died, recorded.witness
     if died is not None:
         out.print(f"{died.cell_id}: the process died {died}", soft_wrap=True)
-    if recorded.line is None:
-        raise ReplayError("this cannot be run again: the journal has no schedule line, for an argument without a form")
-    cell = cell_of(recorded.line)
-    scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
-    enums = enums_of(scenarios)
-    if died is not None:
-        schedule = died.schedule(enums)
-        if schedule is None:
-            raise ReplayError(
-                f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
-            )
-    else:
-        schedule = witness.schedule(enums) if witness else decode(recorded.line, enums)
-    with running(spec or _recorded_on(cell.server)) as server:
+    schedule = recorded.schedule(source)
+    with running(spec or recorded_on(schedule.cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         if died is not None:
             replayed = replay_apart(died, server, times, source=source)
@@ -153,12 +158,6 @@ def _code(replayed: Replayed, times: int, witness: Witness | None, *, go_on: boo
 
 def _no_longer(replayed: Replayed, witness: Witness) -> bool:
     return replayed.violation is None or replayed.violation.name != witness.kind
-
-
-def _recorded_on(server: str) -> str:
-    """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg").partition(".")[0]
-    return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
 
 
 def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Witness | None = None) -> list[str]:

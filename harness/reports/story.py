@@ -112,6 +112,8 @@ class _Teller:
         (first, words), (then, instead) = one.ruled_out[0], two.ruled_out[0]
         missing = [*self._only_later(one, first), *self._only_later(two, then)]
         why = f", because {listed(missing)}{LATER}" if len(missing) > 1 else self._why(two, then)
+        if "its snapshot" in why:  # whose?
+            return None
         head = f"{self._name(one.ran)} and {self._name(two.ran)} both {one.did}{why}."
         if words == instead:
             return [head, f"One after the other, the second of them {instead}{self._hears(two.ran.call, then)}."]
@@ -192,8 +194,8 @@ class _Teller:
 
     def _missing(self, transaction: Transaction, ran: Ran) -> str:
         """`s1's INSERT (step 2) had not been committed`, or what else keeps it out of the statement's snapshot."""
-        statements = [s for s in statements_of(self.seen, transaction) if writes(s)]
-        began, snapshot = min((s.began for s in statements), default=transaction.number), self._snapshot(ran)
+        statements = statements_of(self.seen, transaction)
+        began, snapshot = min(s.began for s in [*filter(writes, statements)] or statements), self._snapshot(ran)
         if began < snapshot:
             return f"{self._work(transaction)} had not been committed"
         if ran.ended is not None and transaction.ended is not None and transaction.ended <= ran.ended:
@@ -259,12 +261,12 @@ class _Teller:
     def _refused(self, ran: Ran) -> list[str]:
         """With what was in the way."""
         error = ran.error
-        assert error is not None
+        assert error is not None  # whoever asks has seen it
         met = f"{self._name(ran)} met {describe(error.sqlstate)}"
         if error.sqlstate == "23505" and (key := _KEY.search(error.detail)):
             there = self._in_the_way(ran, key[1].split(", "), key[2].split(", "))
-            caught = ", for which its ON CONFLICT does not arbitrate" if _ON_CONFLICT.search(ran.text) else ""
-            return [f"{met}: {error.constraint} already had ({key[1]}) = ({key[2]}){there}{caught}."]
+            caught = ", which its ON CONFLICT did not catch" if _ON_CONFLICT.search(ran.text) else ""
+            return [f"{met}{caught}: {error.constraint} already had ({key[1]}) = ({key[2]}){there}."]
         if error.sqlstate == "25P02":
             cause = next((r for r in self._before_in_transaction(ran) if r.error), None)
             if cause is not None:
@@ -305,7 +307,8 @@ class _Teller:
             why = self._while_it_ran(ran, other)
             own = re.sub("^its", f"s{ran.session + 1}'s own", why)
             return f" ({own})" if why else ""
-        return f", committed (step {other.ended + 1}) after its snapshot was taken (step {self._snapshot(ran) + 1})"
+        snapshot = f"the snapshot of s{ran.session + 1} (step {self._snapshot(ran) + 1})"
+        return f", committed (step {other.ended + 1}) after {snapshot}"
 
     def _too_old(self, ran: Ran) -> str:
         """Who committed after the failing transaction's snapshot, if it was one."""
@@ -368,11 +371,14 @@ class _Teller:
             tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "LOCK")] or last
             if not tried:
                 return []
-            did_it = listed([f"{self._name(ran)} {did(ran, past=True)}" for ran in tried[-CLUES_MAX:]])
-            there = changed(theirs, mine, past=False) if mine != theirs else ""
             hears = self._hears(ref, serial)
-            words = f" {there}{hears}" if there else f" ends otherwise{hears}"
-            return [f"{did_it}; the operation's own body, from the same rows,{words}."]
+            if mine == theirs or not (mine.removed or mine.added):
+                did_it = listed([f"{self._name(ran)} {did(ran, past=True)}" for ran in tried[-CLUES_MAX:]])
+            else:
+                wrote = [ran for ran in tried if writes(ran)] or tried
+                did_it = f"{listed([self._name(ran) for ran in wrote[-CLUES_MAX:]])} {changed(mine, theirs, past=True)}"
+            there = changed(theirs, mine, past=False) if mine != theirs else "ends otherwise"
+            return [f"{did_it}; the operation's own body, from the same rows, {there}{hears}."]
         return []
 
     def _cycle(self) -> list[str]:

@@ -240,23 +240,31 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
-    def record_serial(self, contest: Contest, order: Order, recorder: Recorder) -> Outcome:
+    def record_serial(
+        self, contest: Contest, order: Order, recorder: Recorder, tracker: Tracker | None = None
+    ) -> Outcome:
         """The same once more, for its trace."""
-        return self._one_at_a_time(contest, order, recorder=recorder, truncate=True).outcome
+        return self._one_at_a_time(contest, order, recorder=recorder, truncate=True, tracker=tracker).outcome
 
     def watcher(self, contest: Contest) -> Watcher:
         """A recorder that sees more of the next trial of this contest."""
         return Watcher(self.arena, self._canonical, _arguments(contest), self.isolation)
 
     def _one_at_a_time(
-        self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False
+        self,
+        contest: Contest,
+        order: Order,
+        *,
+        recorder: Recorder | None = None,
+        truncate: bool = False,
+        tracker: Tracker | None = None,
     ) -> Seen:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker)
         if self.journal:
             self.journal.begins(contest, self._way_alone, gates=arena.gated, aged=self.aged)
         try:
