@@ -6,22 +6,19 @@ in `user100000042` or a uuid, so that every row says whose it is; moved back, th
 
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from harness.generators.rounds import fresh, is_separate, stride
-from harness.generators.states import state_statements
+from harness.generators.states import Statement, state_statements
 from harness.model.contest import Call, Contest
 from harness.model.history import Batch
 from harness.model.outcome import Answer, Ok
 from harness.runners.explorer import queries_of
 from harness.scenario.language import Scenario
-from harness.scenario.strategy import Body
 from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.control import Result
 
@@ -48,10 +45,15 @@ class Remains:
 class Ground:
     """The tables of a race. One batch at a time."""
 
-    def __init__(self, arena: Arena, scenario: Scenario, templates: Sequence[Contest]) -> None:
-        self.arena, self.scenario, self.templates = arena, scenario, tuple(templates)
+    def __init__(
+        self, arena: Arena, scenario: Scenario, templates: Sequence[Contest], seed_of: Callable[[Contest], bytes]
+    ) -> None:
+        """`seed_of`: the start state of a contest, for rounds that are run one at a time with the template's keys."""
+        self.arena, self.scenario, self.templates, self._seed_of = arena, scenario, tuple(templates), seed_of
         self.stride = max(stride(scenario, contest) for contest in templates)
-        self.separate = all(is_separate(scenario, contest) for contest in templates)
+        self.separate = all(is_separate(scenario, contest) and not contest.prelude for contest in templates) and not any(
+            isinstance(step, Call) for step in scenario.states[templates[0].state]
+        )
         self._bases = arena.sequence_bases
         self._times = [[c.type in _TIMES for c in table.columns] for table in arena.tables]
         live = queries_of(scenario)[1](arena).live_tables
@@ -75,27 +77,22 @@ class Ground:
 
     # ---- before ---------------------------------------------------------------------------------------------------
 
-    def prepare(self, batch: Batch, bodies: Callable[[], Mapping[str, Body]]) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Empty the tables, and make the start state of every round. Raises SqlRefused."""
         self._first, self._count = batch.first, len(batch.templates)
-        statements: dict[tuple[str, str], tuple[str, dict[str, object]]] = {}
-        calls: list[Call] = []
+        if not self.separate:
+            if self._count != 1:
+                raise ValueError(f"{self._count} rounds whose keys are not separate: expected one at a time")
+            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]]), truncate=True)
+            return
+        statements: dict[tuple[str, str], Statement] = {}
         for template, base in zip(batch.templates, batch.bases, strict=True):
-            contest = fresh(self.scenario, self.templates[template], base)
-            for step in state_statements(self.scenario, contest):
-                if isinstance(step, Call):
-                    calls.append(step)
-                else:
-                    # What has no key of the round is common to all rounds, and made once.
-                    statements.setdefault((step[0], repr(step[1])), step)
-            calls += getattr(contest, "prelude", ())
+            for step in state_statements(self.scenario, fresh(self.scenario, self.templates[template], base)):
+                assert not isinstance(step, Call)
+                # What has no key of the round is common to all rounds, and made once.
+                statements.setdefault((step[0], repr(step[1])), step)
         self.arena.prepare(seed_bytes(self.arena.scribe, statements.values()), truncate=True)
-        if calls:
-            with psycopg.connect(self.arena.server.dsn(self.arena.database), autocommit=True) as connection:
-                made = bodies()
-                for call in calls:
-                    made[call.operation](connection, **dict(call.arguments))
-        self._common = self._commons(self.arena.look())
+        self._common = self._commons(self.arena.look()) if statements else [[] for _ in self._times]
 
     def _commons(self, reading: Reading) -> list[list[tuple[str | None, ...]]]:
         """Rows that belong to no round."""
