@@ -31,6 +31,7 @@ class Limits:
     deadline: float | None = None  # time.monotonic() at which the budget is spent
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
+    alone: bool = False  # serial orders, and nothing else
 
 
 @dataclass
@@ -135,7 +136,7 @@ class CellExplorer:
         undecided = ""
         try:
             gated = self._alone(contests)
-            for contest in contests:
+            for contest in () if self.limits.alone else contests:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
             if self.tally.overlapped and not self.tally.findings:

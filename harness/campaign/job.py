@@ -13,6 +13,7 @@ from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.judge import Judge
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
+from harness.model.contest import Contest
 from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
@@ -47,6 +48,8 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    contests: tuple[Contest, ...] = ()  # these and no others; none: all that are enumerated
+    alone: bool = False  # serial orders only
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +204,9 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        alone=job.alone,
     )
-    chosen = contests(scenario, strategy, cell.state, job.sessions)
+    chosen = job.contests or contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:
             explorer.prepare(contest)

@@ -1,7 +1,8 @@
 """Conservation: what calls that only add have added is what is there, however many they are.
 
-For counters and appends no order has to be found: if every call adds the same whatever was there before, the sum of what
-was acknowledged is the answer. Calls whose answer nobody knows bracket it. Cheaper than a search, and without its cap.
+For counters and appends no order has to be found: if every call adds the same whatever was there before, the sum of
+what was acknowledged is the answer. Calls whose answer nobody knows bracket it. Cheaper than a search, and without its
+cap.
 """
 
 from collections.abc import Iterable

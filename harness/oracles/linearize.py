@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.model.outcome import Answer
 
-NODES_MAX = 20_000  # of one search; with eight calls there are at most 2^8 sets of those that are done, each a few states
+NODES_MAX = 20_000  # of one search; eight calls have 2^8 sets of those that are done
 Step = Callable[[int, int], tuple[int, Answer]]
 """(state, number of the call) -> the state that it leaves, what it is told. May raise TooLarge."""
 

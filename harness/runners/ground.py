@@ -51,9 +51,8 @@ class Ground:
         """`seed_of`: the start state of a contest, for rounds that are run one at a time with the template's keys."""
         self.arena, self.scenario, self.templates, self._seed_of = arena, scenario, tuple(templates), seed_of
         self.stride = max(stride(scenario, contest) for contest in templates)
-        self.separate = all(is_separate(scenario, contest) and not contest.prelude for contest in templates) and not any(
-            isinstance(step, Call) for step in scenario.states[templates[0].state]
-        )
+        by_calls = any(isinstance(step, Call) for step in scenario.states[templates[0].state])
+        self.separate = not by_calls and all(is_separate(scenario, c) and not c.prelude for c in templates)
         self._bases = arena.sequence_bases
         self._times = [[c.type in _TIMES for c in table.columns] for table in arena.tables]
         live = queries_of(scenario)[1](arena).live_tables
