@@ -136,7 +136,8 @@ class Referee:
 
     def _condemn(self, violation: Violation, template: int, number: int, told: Sequence[_Told]) -> None:
         self.tally.violations[violation.name] += 1
-        if violation.name not in self.tally.examples:
+        known = self.tally.examples.get(violation.name)
+        if known is None or template < known.template:  # those in which sessions have most in common come first
             refs = self._templates[template].operations
             calls = [OneCall(number, r.session, r.position, *t) for r, t in zip(refs, told, strict=True)]
             calls.sort(key=lambda call: call.began_ns)
