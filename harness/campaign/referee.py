@@ -6,6 +6,7 @@ a time, leaves these rows and tells these answers, and no call goes before one t
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -102,7 +103,8 @@ class Referee:
                 violation = self._violation(template, whole, reading, remains[number])
             except TooLarge:
                 tally.unjudged += 1
-                violation = self._sums(template, whole, reading, remains[number])
+                seen = self._see(template, whole, reading, remains[number])
+                violation = self._duplicate(self.learned[template], seen, [], []) or self._sums(template, whole, seen)
             if violation is not None:
                 self._condemn(violation, template, number, whole)
 
@@ -240,8 +242,9 @@ class Referee:
     def _classified(self, template: int, seen: Seen, spans: list[Span], numbers: list[int]) -> Violation:
         """As the oracles would, in their order; of so many calls not every order can be looked at."""
         learned = self.learned[template]
-        if duplicate := self._duplicate(learned, seen, spans, numbers):
-            return duplicate
+        with suppress(TooLarge):
+            if duplicate := self._duplicate(learned, seen, spans, numbers):
+                return duplicate
 
         def accepts(state: int, order: tuple[int, ...]) -> bool:
             return learned.seen(state).outcome.rows == seen.outcome.rows
@@ -249,31 +252,28 @@ class Referee:
         silent = [replace(span, told=None) for span in spans]
         said = ", ".join(f"s{_number_of(self._templates[template], n)}: {t}" for n, t in _told_of(seen, learned))
         with_rows = f"{len(spans)} calls at once; told {said}"
-        try:
+        with suppress(TooLarge):
             if self._search(learned, silent, numbers, accepts) is not None:
                 return Violation("wrong-answer", f"the rows are those of an order whose answers differ: {with_rows}")
             optional = [replace(span, must=False) for span in silent]
             if self._search(learned, optional, numbers, accepts) is not None:
                 words = f"the rows are those of some of the acknowledged calls only: {with_rows}"
                 return Violation("lost-update", words, anomaly="P4")
-        except TooLarge:
-            pass
         if broken := self._invariant(seen):
             return broken
         return Violation("non-serializable", f"no order of the calls explains rows and answers: {with_rows}")
 
     def _duplicate(self, learned: Learned, seen: Seen, spans: list[Span], numbers: list[int]) -> Violation | None:
-        at_start = learned.seen(0).live
+        """More live rows than the start state had, than one, and than the calls leave in the order of their ends."""
+        at_start = learned.seen(learned.start).live
         for identity, keys in seen.live.items():
             for key, found in keys.items():
                 most = max(1, at_start.get(identity, {}).get(key, 0))
-                if found > most:
+                if found > most and spans:
                     most = max(most, self._in_order_of_ends(learned, spans, numbers).live.get(identity, {}).get(key, 0))
                 if found > most:
                     shown = ", ".join(map(repr, key))
-                    words = (
-                        f"{found} live rows of {identity} = ({shown}); run one after the other, the calls leave {most}"
-                    )
+                    words = f"{found} live rows of {identity} = ({shown}); one at a time the calls leave {most}"
                     return Violation("duplicate", words)
         return None
 
@@ -283,7 +283,7 @@ class Referee:
             state = learned.step(state, numbers[number])[0]
         return learned.seen(state)
 
-    def _sums(self, template: int, told: list[_Told], reading: Reading, remains: Remains) -> Violation | None:
+    def _sums(self, template: int, told: list[_Told], seen: Seen) -> Violation | None:
         """For rounds that are too large for a search."""
         if template not in self._ledgers:
             try:
@@ -293,7 +293,7 @@ class Referee:
         if not self._ledgers[template]:
             return None
         self.tally.summed += 1
-        found = sums(self._see(template, told, reading, remains).outcome.rows)
+        found = sums(seen.outcome.rows)
         certain = {
             number: isinstance(one.answer, Ok | Refused)
             for number, one in enumerate(told)

@@ -1,6 +1,7 @@
 """What the calls of a template do one at a time: learned from the strategy itself, call by call, as somebody asks."""
 
 import re
+import time
 from decimal import Decimal
 from itertools import permutations
 
@@ -16,6 +17,13 @@ TRANSITIONS_MAX = 3_000  # of one template; each costs a few round trips
 _MADE_UP = re.compile(r"\w+#\d+")  # a generated id, renamed by first appearance
 
 
+class Patience:
+    """How long may be learned, all templates of a cell together."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left_s = seconds
+
+
 class Learned:
     """A table of transitions: (state, call) -> the state after it, what the call is told.
 
@@ -23,9 +31,9 @@ class Learned:
     rows. It is reached again by the calls that led to it first: rows put there by other means would not be the same.
     """
 
-    def __init__(self, explorer: Explorer, contest: Contest, *, apart: bool) -> None:
+    def __init__(self, explorer: Explorer, contest: Contest, patience: Patience, *, apart: bool) -> None:
         """`apart`: each session is a process of its own; else one session can stand for all, over one connection."""
-        self._explorer = explorer
+        self._explorer, self._patience = explorer, patience
         calls = tuple(call for session in contest.sessions for call in session)
         self.contest = contest if apart else Contest(contest.state, (calls,), contest.pattern, contest.prelude)
         self.refs = self.contest.operations
@@ -56,8 +64,12 @@ class Learned:
     def _learn(self, state: int, number: int) -> tuple[int, Answer]:
         if len(self._after) >= TRANSITIONS_MAX:
             raise TooLarge(f"more than {TRANSITIONS_MAX} transitions to learn")
+        if self._patience.left_s <= 0:
+            raise TooLarge("more than there was time to learn")
+        began = time.monotonic()
         path = (*self._paths[state], number)
         seen = self._explorer.alone(self.contest, tuple(self.refs[n] for n in path))
+        self._patience.left_s -= time.monotonic() - began
         vague = tuple((ref, answer) for ref, answer in seen.outcome.answers if is_vague(answer))
         after = self._known.setdefault((seen.outcome.rows, vague), len(self._paths))
         if after == len(self._paths):
