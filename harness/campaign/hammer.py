@@ -462,7 +462,7 @@ class Bout:
             contest = spread(self.scenario, model, sessions)
             deadline = time.time() + _HANDED_OVER_S
             try:
-                explored = self.shop.explored(replace(self.job, contests=(contest,), deadline=deadline))
+                explored = self.shop.explored(replace(self.job, deadline=deadline).only(contest))
             except KeyboardInterrupt:
                 self.interrupted = True
                 return None, "interrupted while it was handed to the explorer"

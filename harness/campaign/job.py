@@ -1,6 +1,7 @@
 """One strategy in one layout: the unit of work of a worker, with the database it runs in."""
 
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -48,8 +49,12 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
-    contests: tuple[Contest, ...] = ()  # these and no others; none: all that are enumerated
+    chosen: bytes = b""  # these contests and no others, as `only` packs them; none: all that are enumerated
     alone: bool = False  # serial orders only
+
+    def only(self, *contests: Contest) -> "Job":
+        """The same for these contests. Packed, since a worker has to load the scenario before it can read its enums."""
+        return replace(self, chosen=pickle.dumps(contests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ def _explore(
         seed=job.seed,
         alone=job.alone,
     )
-    chosen = job.contests or contests(scenario, strategy, cell.state, job.sessions)
+    chosen = pickle.loads(job.chosen) if job.chosen else contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:
             explorer.prepare(contest)

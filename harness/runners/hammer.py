@@ -15,6 +15,7 @@ calls: a session that is done with a round begins the next, unless it would be `
 import ctypes
 import multiprocessing
 import os
+import pickle
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,7 +113,9 @@ class Hammer:
             self._start(count)
         self._setup = setup
         for number, worker in enumerate(self._workers):
-            self._send(worker, (setup, range(number, setup.sessions, count)))
+            # Packed: a process has to load the scenario before it can read its enums.
+            packed = pickle.dumps((setup, range(number, setup.sessions, count)))
+            self._send(worker, (setup.path, packed))
         for worker in self._workers:
             self._receive(worker, _READY_WITHIN_S)
 

@@ -5,7 +5,7 @@ import os
 import pickle
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from harness.runners.explorer import answer_to, left_open
 from harness.runners.processes import end_with_the_parent, leave_interrupts_to_the_parent
 from harness.scenario.bodies import wants_pool
 from harness.scenario.discovery import find
+from harness.scenario.language import Scenario
 from harness.sessions.racing import Race, RacingConnection, RacingPool, others_go_on_while_one_sleeps, racing_connection
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def main(pipe: Connection, pulse: "Pulse") -> None:
                 if isinstance(message, tuple):
                     if racers is not None:
                         racers.close()
-                    setup, numbers = message
-                    racers = Racers(setup, numbers, pulse)
+                    path, packed = message
+                    scenarios = find(path)
+                    setup, numbers = pickle.loads(packed)
+                    racers = Racers(scenarios, setup, numbers, pulse)
                     pipe.send(None)
                 else:
                     assert racers is not None
@@ -58,9 +61,9 @@ def main(pipe: Connection, pulse: "Pulse") -> None:
 class Racers:
     """The sessions of one process, in one setup."""
 
-    def __init__(self, setup: "Setup", numbers: range, pulse: "Pulse") -> None:
+    def __init__(self, scenarios: Sequence[Scenario], setup: "Setup", numbers: range, pulse: "Pulse") -> None:
         self.setup, self.numbers, self.pulse = setup, numbers, pulse
-        scenario = next(s for s in find(setup.path) if s.name == setup.scenario)
+        scenario = next(s for s in scenarios if s.name == setup.scenario)
         strategy = next(s for s in scenario.strategies if s.name == setup.strategy)
         self.race = Race(pulse.hears.fileno())
         self.autocommit = strategy.autocommit
