@@ -264,6 +264,8 @@ class Bout:
         self.notes: list[str] = []
         self._chance = random.Random(f"{self.options.seed} {cell.id}")
         self._lost = 0
+        self._contests: list[Contest] = []  # of the templates
+        self._units: list[int] = []
 
     def result(self) -> HammerResult | None:
         """None: the layout forbids the state. Raises as `run_job` does."""
@@ -286,12 +288,9 @@ class Bout:
     def _race(self, models: Sequence[Contest]) -> str:
         """Race until the time is up; why nothing can be said, if so."""
         try:
-            templates = [spread(self.scenario, model, self.options.sessions) for model in _that_meet(models)]
-            if not templates:
-                return "no contest has a key in common"
             while True:
                 try:
-                    self._batches(templates)
+                    self._batches(_that_meet(models))
                     return ""
                 except NotSeparate as why:
                     if self.one_at_a_time:
@@ -307,8 +306,10 @@ class Bout:
             return str(why)
         return ""
 
-    def _batches(self, templates: Sequence[Contest]) -> None:
-        referee, ground = self._referee(templates)
+    def _batches(self, models: Sequence[Contest]) -> None:
+        referee, ground = self._referee(models)
+        templates = [template.contest for template in ground.templates]
+        self._contests, self._units = templates, [len(template.units) for template in ground.templates]
         racers = self._racers()
         racers.setup(self._setup(templates))
         self.one_at_a_time = self.one_at_a_time or not ground.separate
@@ -352,7 +353,7 @@ class Bout:
     def _drawn(self, templates: int, rounds: int) -> list[int]:
         return [self._chance.randrange(templates) for _ in range(rounds)]
 
-    def _referee(self, templates: Sequence[Contest]) -> tuple[Referee, Ground]:
+    def _referee(self, models: Sequence[Contest]) -> tuple[Referee, Ground]:
         job, scenario, strategy = self.job, self.scenario, self.strategy
         arena = self.shop.learning.get(job.server, scenario, self.cell.layout)
         steering = Steering(job.server.wake_order)
@@ -365,12 +366,15 @@ class Bout:
             return arena.seeds[contest]
 
         field = self.shop.racing.get(job.server, scenario, self.cell.layout)
-        ground = Ground(field, scenario, templates, seed_of)
-        if self.one_at_a_time:
-            ground.separate = False
+        ground = Ground(field, scenario, models, self.options.sessions, seed_of, one_at_a_time=self.one_at_a_time)
         patience = Patience(max(_LEARNS_S, self.seconds))
         apart = strategy.processes == "each"
-        learned = [Learned(explorer, contest, patience, apart=apart) for contest in templates]
+        contests_of = [[unit.contest for unit in template.units] for template in ground.templates]
+        known = {
+            contest: Learned(explorer, contest, patience, apart=apart)
+            for contest in dict.fromkeys(contest for some in contests_of for contest in some)
+        }
+        learned = [[known[contest] for contest in some] for some in contests_of]
         canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
         return Referee(ground, scenario, learned, canonical, self.retryable, self.tally), ground
 
@@ -411,7 +415,7 @@ class Bout:
         for name, luck in tally.examples.items():
             known = next((finding for finding in alone if finding.violation.name == name), None)
             finding, how = (known, "") if known else self._handed_over(luck, meeting[luck.template])
-            whole = spread(self.scenario, meeting[luck.template], self.options.sessions)
+            whole = self._contests[luck.template]
             by_luck.append(ByLuck(luck, whole, Rate(tally.violations[name], tally.rounds), finding, how))
         verdict, reason = self._verdict(alone, by_luck, undecided)
         failures = tuple(
@@ -458,7 +462,9 @@ class Bout:
         if not self.options.hand_over or self.interrupted:
             return None, "not handed to the explorer"
         orders = 0
-        for sessions in (len(model.sessions), 3):
+        few = len(model.sessions)
+        alike = self._units[luck.template] == 1  # all had the same keys, so that it may take more of them
+        for sessions in (few, few + 1) if alike else (few,):
             contest = spread(self.scenario, model, sessions)
             deadline = time.time() + _HANDED_OVER_S
             try:
@@ -471,7 +477,7 @@ class Bout:
                 same = [f for f in explored.findings if f.violation.name == luck.violation.name]
                 if same or explored.findings:
                     return (same or list(explored.findings))[0], ""
-        return None, f"the explorer found no witness in {orders:,} orders of 2 and 3 sessions"
+        return None, f"the explorer found no witness in {orders:,} orders of {few}{' and 3' * alike} sessions"
 
 
 def _next_size(size: int, took: float) -> int:

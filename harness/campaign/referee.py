@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
+from harness.generators.rounds import Unit
 from harness.model.contest import Contest
 from harness.model.history import Batch, Calls, OneCall
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Refused, Unknown
@@ -69,22 +71,23 @@ class Referee:
 
     ground: Ground
     scenario: Scenario
-    learned: Sequence[Learned]  # one for each template
+    learned: Sequence[Sequence[Learned]]  # one for each unit of each template
     canonical: Canonicaliser
     retryable: frozenset[str]
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self._templates = self.ground.templates
-        self._offsets = [_offsets(contest) for contest in self._templates]
-        self._meetings = [_meetings(contest, self.scenario) for contest in self._templates]
-        self._arguments = [
-            frozenset(str(value) for calls in contest.sessions for call in calls for _, value in call.arguments)
-            for contest in self._templates
+        self._offsets = [_offsets(template.contest) for template in self._templates]
+        self._judged = [
+            [_Judged(unit, mine, self.scenario) for unit, mine in zip(template.units, learned, strict=True)]
+            for template, learned in zip(self._templates, self.learned, strict=True)
+        ]
+        self._places = [
+            {n: unit.place for unit in template.units for n in unit.numbers} for template in self._templates
         ]
         self._seen: dict[object, Seen] = {}
         self._orders: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-        self._ledgers: dict[int, tuple[Ledger, ...]] = {}
 
     def check(self, batch: Batch, calls: Calls, reading: Reading, remains: Mapping[int, Remains]) -> None:
         """Judge every round of a batch. Raises NotSeparate where rounds turn out to meet."""
@@ -98,21 +101,32 @@ class Referee:
                 tally.incomplete += 1
                 continue
             whole: list[_Told] = told  # type: ignore[assignment]
-            tally.overlapped += _met(self._meetings[template], whole)
-            try:
-                violation = self._violation(template, whole, reading, remains[number])
-            except TooLarge:
-                tally.unjudged += 1
-                seen = self._see(template, whole, reading, remains[number])
-                violation = self._duplicate(self.learned[template], seen, [], []) or self._sums(template, whole, seen)
-            if violation is not None:
+            met = unjudged = summed = False
+            found: dict[str, Violation] = {}
+            for judged in self._judged[template]:
+                mine = [whole[n] for n in judged.unit.numbers]
+                left = remains[self.ground.unit(number, judged.unit.place)]
+                met = met or _met(judged.meetings, mine)
+                try:
+                    violation = self._violation(judged, mine, reading, left)
+                except TooLarge:
+                    unjudged = True
+                    seen = self._see(judged, mine, reading, left)
+                    violation = self._duplicate(judged.learned, seen, [], []) or self._sums(judged, mine, seen)
+                    summed = summed or bool(judged.ledgers)
+                if violation is not None:
+                    found.setdefault(violation.name, violation)
+            tally.overlapped += met
+            tally.unjudged += unjudged
+            tally.summed += summed
+            for violation in found.values():
                 self._condemn(violation, template, number, whole)
 
     # ---- calls, round by round ------------------------------------------------------------------------------------
 
     def _by_round(self, batch: Batch, calls: Calls, remains: Mapping[int, Remains]) -> dict[int, list[_Told | None]]:
         first, templates, offsets = batch.first, batch.templates, self._offsets
-        counts = [len(learned.refs) for learned in self.learned]
+        counts = [len(template.contest.operations) for template in self._templates]
         rounds: dict[int, list[_Told | None]] = {
             first + n: [None] * counts[template] for n, template in enumerate(templates)
         }
@@ -121,10 +135,12 @@ class Referee:
             self._count(calls.answers[code], count)
         columns = (calls.rounds, calls.sessions, calls.positions, calls.began_ns, calls.ended_ns, calls.told)
         for n, session, position, began, ended, code in zip(*columns, strict=True):
-            number, answer = first + n, calls.answers[code]
+            number, answer, template = first + n, calls.answers[code], templates[n]
+            place = offsets[template][session] + position
             if not plain[code]:
-                answer = self.ground.told(answer, number, remains[number])
-            rounds[number][offsets[templates[n]][session] + position] = _Told(began, ended, answer)
+                unit = self.ground.unit(number, self._places[template][place])
+                answer = self.ground.told(answer, unit, remains[unit])
+            rounds[number][place] = _Told(began, ended, answer)
         return rounds
 
     def _count(self, answer: Answer, times: int) -> None:
@@ -140,21 +156,21 @@ class Referee:
         self.tally.violations[violation.name] += 1
         known = self.tally.examples.get(violation.name)
         if known is None or template < known.template:  # those in which sessions have most in common come first
-            refs = self._templates[template].operations
+            refs = self._templates[template].contest.operations
             calls = [OneCall(number, r.session, r.position, *t) for r, t in zip(refs, told, strict=True)]
             calls.sort(key=lambda call: call.began_ns)
             self.tally.examples[violation.name] = Luck(violation, template, number, tuple(calls))
 
     # ---- one round ------------------------------------------------------------------------------------------------
 
-    def _violation(self, template: int, told: list[_Told], reading: Reading, remains: Remains) -> Violation | None:
-        if failed := self._failure(template, told):
+    def _violation(self, judged: "_Judged", told: list[_Told], reading: Reading, remains: Remains) -> Violation | None:
+        if failed := self._failure(judged, told):
             return failed
-        seen = self._see(template, told, reading, remains)
-        learned = self.learned[template]
+        seen = self._see(judged, told, reading, remains)
+        learned = judged.learned
         answers = dict(seen.outcome.answers)
         spans, numbers = self._spans(told, [answers.get(ref) for ref in learned.refs])
-        known = self._orders.setdefault((template, id(seen)), [])
+        known = self._orders.setdefault((id(learned), id(seen)), [])
         if any(keeps_time(spans, order) for order in known):
             return self._invariant(seen)
 
@@ -166,31 +182,26 @@ class Referee:
             if len(known) < _ORDERS_MAX:
                 known.append(order)
             return self._invariant(seen)
-        return self._classified(template, seen, spans, numbers)
+        return self._classified(judged, seen, spans, numbers)
 
-    def _failure(self, template: int, told: list[_Told]) -> Violation | None:
+    def _failure(self, judged: "_Judged", told: list[_Told]) -> Violation | None:
         """What no rows are needed for: crashes, then errors that nobody retries, then deadlocks."""
         found: list[tuple[int, Violation]] = []
         for number, one in enumerate(told):
             match one.answer:
                 case Crashed():
-                    words = f"{self._who(template, number)} {one.answer}"
+                    words = f"{_who(judged.unit.contest, number)} {one.answer}"
                     found.append((KINDS.index("crash"), Violation("crash", words)))
                 case Failed(sqlstate) if sqlstate not in self.retryable:
                     kind = "deadlock" if sqlstate == DEADLOCK else "error"
-                    words = f"{self._who(template, number)} met {one.answer}"
+                    words = f"{_who(judged.unit.contest, number)} met {one.answer}"
                     found.append((KINDS.index(kind), Violation(kind, words, sqlstate=sqlstate)))
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
-    def _who(self, template: int, number: int) -> str:
-        contest = self._templates[template]
-        ref = contest.operations[number]
-        return f"s{ref.session + 1} {contest.call(ref)}"
-
-    def _see(self, template: int, told: list[_Told], reading: Reading, remains: Remains) -> Seen:
+    def _see(self, judged: "_Judged", told: list[_Told], reading: Reading, remains: Remains) -> Seen:
         """The canonical form; rounds that came to the same share it."""
         answers = tuple(one.answer for one in told)
-        key: object = (template, tuple(map(tuple, remains.rows)), answers, _types(answers))
+        key: object = (id(judged.learned), tuple(map(tuple, remains.rows)), answers, _types(answers))
         try:
             seen = self._seen.get(key)
         except TypeError:  # an answer that cannot be hashed
@@ -200,8 +211,8 @@ class Referee:
             one = Reading(
                 tuple(map(tuple, remains.rows[:tables])), tuple(map(tuple, remains.rows[tables:])), reading.started
             )
-            refs = self.learned[template].refs
-            seen = self.canonical.see(one, dict(zip(refs, answers, strict=True)), self._arguments[template])
+            refs = judged.learned.refs
+            seen = self.canonical.see(one, dict(zip(refs, answers, strict=True)), judged.arguments)
             if key is not None:
                 if len(self._seen) >= _SEEN_MAX:
                     self._seen.clear()
@@ -239,9 +250,9 @@ class Referee:
 
     # ---- what kind of wrong ---------------------------------------------------------------------------------------
 
-    def _classified(self, template: int, seen: Seen, spans: list[Span], numbers: list[int]) -> Violation:
+    def _classified(self, judged: "_Judged", seen: Seen, spans: list[Span], numbers: list[int]) -> Violation:
         """As the oracles would, in their order; of so many calls not every order can be looked at."""
-        learned = self.learned[template]
+        learned = judged.learned
         with suppress(TooLarge):
             if duplicate := self._duplicate(learned, seen, spans, numbers):
                 return duplicate
@@ -250,7 +261,7 @@ class Referee:
             return learned.seen(state).outcome.rows == seen.outcome.rows
 
         silent = [replace(span, told=None) for span in spans]
-        said = ", ".join(f"s{_number_of(self._templates[template], n)}: {t}" for n, t in _told_of(seen, learned))
+        said = ", ".join(f"s{_number_of(judged.unit.contest, n)}: {t}" for n, t in _told_of(seen, learned))
         with_rows = f"{len(spans)} calls at once; told {said}"
         with suppress(TooLarge):
             if self._search(learned, silent, numbers, accepts) is not None:
@@ -283,27 +294,43 @@ class Referee:
             state = learned.step(state, numbers[number])[0]
         return learned.seen(state)
 
-    def _sums(self, template: int, told: list[_Told], seen: Seen) -> Violation | None:
+    def _sums(self, judged: "_Judged", told: list[_Told], seen: Seen) -> Violation | None:
         """For rounds that are too large for a search."""
-        if template not in self._ledgers:
-            try:
-                self._ledgers[template] = self.learned[template].ledgers()
-            except TooLarge:
-                self._ledgers[template] = ()
-        if not self._ledgers[template]:
+        if not judged.ledgers:
             return None
-        self.tally.summed += 1
         found = sums(seen.outcome.rows)
         certain = {
             number: isinstance(one.answer, Ok | Refused)
             for number, one in enumerate(told)
             if not (isinstance(one.answer, Failed) and one.answer.sqlstate in self.retryable)
         }
-        for one in self._ledgers[template]:
+        for one in judged.ledgers:
             at = found.get(one.column, one.start * 0)
             if violation := ledger.judge(one.what, one.start, at, one.entries(certain)):
                 return violation
         return None
+
+
+class _Judged:
+    """A unit, and what is to be known of it once."""
+
+    def __init__(self, unit: Unit, learned: Learned, scenario: Scenario) -> None:
+        self.unit, self.learned = unit, learned
+        self.meetings = _meetings(unit.contest, scenario)
+        calls = [call for calls in unit.contest.sessions for call in calls]
+        self.arguments = frozenset(str(value) for call in calls for _, value in call.arguments)
+
+    @cached_property
+    def ledgers(self) -> tuple[Ledger, ...]:
+        try:
+            return self.learned.ledgers()
+        except TooLarge:
+            return ()
+
+
+def _who(contest: Contest, number: int) -> str:
+    ref = contest.operations[number]
+    return f"s{ref.session + 1} {contest.call(ref)}"
 
 
 def _number_of(contest: Contest, number: int) -> str:

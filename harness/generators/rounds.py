@@ -69,7 +69,7 @@ def fresh(scenario: Scenario, contest: Contest, base: int) -> Contest:
     def moved(calls: tuple[Call, ...]) -> tuple[Call, ...]:
         return tuple(_moved(scenario, call, base) for call in calls)
 
-    return replace(contest, sessions=tuple(map(moved, contest.sessions)))
+    return replace(contest, sessions=tuple(map(moved, contest.sessions)), prelude=moved(contest.prelude))
 
 
 def _moved(scenario: Scenario, call: Call, base: int) -> Call:
@@ -79,15 +79,71 @@ def _moved(scenario: Scenario, call: Call, base: int) -> Call:
 
 def stride(scenario: Scenario, contest: Contest) -> int:
     """How far apart the bases of two rounds must be at least, for no key to be common to them."""
-    numbers = [
-        number for calls in contest.sessions for call in calls for _, number, _ in fresh_call(scenario, call).keys
-    ]
+    calls = [call for calls in (contest.prelude, *contest.sessions) for call in calls]
+    numbers = [number for call in calls for _, number, _ in fresh_call(scenario, call).keys]
     return max(numbers, default=0) + 1
 
 
 def is_separate(scenario: Scenario, contest: Contest) -> bool:
     """Whether every call has a key that can be fresh: else two rounds meet, whatever their bases are."""
     return all(fresh_call(scenario, call).keys for calls in contest.sessions for call in calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Calls of a round that are judged together: nobody else has their keys."""
+
+    place: int  # in the round; the keys of the next place are a step further
+    contest: Contest  # with the keys of the first place
+    numbers: tuple[int, ...]  # of its calls among those of the round, in the order of `contest.operations`
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all sessions of a round do."""
+
+    model: Contest  # of few sessions, as the explorer runs it
+    contest: Contest  # of all of them
+    units: tuple[Unit, ...]
+
+
+def template(scenario: Scenario, model: Contest, sessions: int, step: int) -> Template:
+    """The contest for as many sessions: those beyond its own run copies of it.
+
+    Where all calls are alike, all copies have the same keys: nothing can happen then that cannot between two, and it
+    happens more often. Else each copy has keys of its own, so that a round stays within what the explorer speaks of:
+    two purchases and a refund are another contest than one and one. A step of 0 says that there are no keys to tell
+    copies apart: the other sessions then do nothing.
+    """
+    if _alike(scenario, model):
+        whole = spread(scenario, model, sessions)
+        return Template(model, whole, (Unit(0, whole, tuple(range(len(whole.operations)))),))
+    programs: list[tuple[Call, ...]] = []
+    units: list[Unit] = []
+    while len(programs) < sessions and (step or not programs):
+        mine = replace(model, sessions=model.sessions[: sessions - len(programs)])
+        first = sum(map(len, programs))
+        numbers = tuple(range(first, first + len(mine.operations)))
+        programs += fresh(scenario, mine, len(units) * step).sessions
+        units.append(Unit(len(units), mine, numbers))
+    programs += [()] * (sessions - len(programs))
+    return Template(model, replace(model, sessions=tuple(programs)), tuple(units))
+
+
+def places(sessions: int) -> int:
+    """How many copies of a contest a round can hold."""
+    return max(1, (sessions + 1) // 2)
+
+
+def _alike(scenario: Scenario, model: Contest) -> bool:
+    """Whether the sessions differ in nothing but values of their own."""
+    common = [tuple((call.operation, _shared(scenario, call)) for call in calls) for calls in model.sessions]
+    return all(one == common[0] for one in common)
+
+
+def _shared(scenario: Scenario, call: Call) -> list[tuple[str, object]]:
+    parameters = scenario.operations[call.operation].parameters
+    return [(name, value) for name, value in call.arguments if not isinstance(parameters[name], Own)]
 
 
 def spread(scenario: Scenario, contest: Contest, sessions: int) -> Contest:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from harness.generators.rounds import fresh, is_separate, stride
+from harness.generators.rounds import fresh, is_separate, places, stride, template
 from harness.generators.states import Statement, state_statements
 from harness.model.contest import Call, Contest
 from harness.model.history import Batch
@@ -46,13 +46,24 @@ class Ground:
     """The tables of a race. One batch at a time."""
 
     def __init__(
-        self, arena: Arena, scenario: Scenario, templates: Sequence[Contest], seed_of: Callable[[Contest], bytes]
+        self,
+        arena: Arena,
+        scenario: Scenario,
+        models: Sequence[Contest],
+        sessions: int,
+        seed_of: Callable[[Contest], bytes],
+        *,
+        one_at_a_time: bool = False,
     ) -> None:
         """`seed_of`: the start state of a contest, for rounds that are run one at a time with the template's keys."""
-        self.arena, self.scenario, self.templates, self._seed_of = arena, scenario, tuple(templates), seed_of
-        self.stride = max(stride(scenario, contest) for contest in templates)
-        by_calls = any(isinstance(step, Call) for step in scenario.states[templates[0].state])
-        self.separate = not by_calls and all(is_separate(scenario, c) and not c.prelude for c in templates)
+        self.arena, self.scenario, self._seed_of = arena, scenario, seed_of
+        by_calls = any(isinstance(step, Call) for step in scenario.states[models[0].state])
+        apart = not by_calls and all(is_separate(scenario, model) and not model.prelude for model in models)
+        self.separate = apart and not one_at_a_time
+        self.step = max(stride(scenario, model) for model in models)
+        self.places = places(sessions)
+        step = self.step if self.separate else 0
+        self.templates = tuple(template(scenario, model, sessions, step) for model in models)
         self._bases = arena.sequence_bases
         self._times = [[c.type in _TIMES for c in table.columns] for table in arena.tables]
         live = queries_of(scenario)[1](arena).live_tables
@@ -61,32 +72,36 @@ class Ground:
         kinds: list[list[bool]] = [[] for _ in scenario.identity]
         kinds += [by_name[name] for name in live]
         self._times += kinds + [[] for _ in range(queries - len(kinds))]
-        self._first = self._count = 0
+        self._first = self._count = 0  # units of the batch
 
-    def base(self, number: int) -> int:
-        """Where the keys of this round are numbered from."""
+    def unit(self, number: int, place: int) -> int:
+        """The number of a unit among those of all rounds."""
+        return number * self.places + place
+
+    def base(self, unit: int) -> int:
+        """Where the keys of this unit are numbered from."""
         if not self.separate:
             return 0
-        return ORIGIN + number * self.stride % (ROOM - ROOM % self.stride)
+        return ORIGIN + unit % (ROOM // self.step) * self.step
 
     def batch(self, first: int, chosen: Sequence[int]) -> Batch:
         """The rounds from `first` on, each with the template that was chosen for it."""
-        bases = array("q", (self.base(first + number) for number in range(len(chosen))))
+        bases = array("q", (self.base(self.unit(first + number, 0)) for number in range(len(chosen))))
         return Batch(first, array("H", chosen), bases)
 
     # ---- before ---------------------------------------------------------------------------------------------------
 
     def prepare(self, batch: Batch) -> None:
         """Empty the tables, and make the start state of every round. Raises SqlRefused."""
-        self._first, self._count = batch.first, len(batch.templates)
+        self._first, self._count = self.unit(batch.first, 0), len(batch.templates) * self.places
         if not self.separate:
-            if self._count != 1:
-                raise ValueError(f"{self._count} rounds whose keys are not separate: expected one at a time")
-            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]]), truncate=True)
+            if len(batch.templates) != 1:
+                raise ValueError(f"{len(batch.templates)} rounds whose keys are not separate: expected one at a time")
+            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]].contest), truncate=True)
             return
         statements: dict[tuple[str, str], Statement] = {}
-        for template, base in zip(batch.templates, batch.bases, strict=True):
-            for step in state_statements(self.scenario, fresh(self.scenario, self.templates[template], base)):
+        for which, base in zip(batch.templates, batch.bases, strict=True):
+            for step in state_statements(self.scenario, fresh(self.scenario, self.templates[which].contest, base)):
                 assert not isinstance(step, Call)
                 # What has no key of the round is common to all rounds, and made once.
                 statements.setdefault((step[0], repr(step[1])), step)
@@ -106,7 +121,7 @@ class Ground:
     # ---- afterwards -----------------------------------------------------------------------------------------------
 
     def read(self) -> tuple[Reading, dict[int, Remains]]:
-        """Everything as it stands, and by round. Raises NotSeparate."""
+        """Everything as it stands, and by unit. Raises NotSeparate."""
         reading = self.arena.look()
         if not self.separate:
             whole = Remains([list(result) for _, result in self._results(reading)])
@@ -126,7 +141,7 @@ class Ground:
                 if owner is None:
                     continue
                 if owner not in remains:
-                    raise NotSeparate(f"a row has the keys of round {owner}, which is over")
+                    raise NotSeparate("a row has keys of another batch than its own")
                 moved = [self._moved(value, owner) for value in row]
                 if any(times):
                     moved = [
@@ -147,7 +162,7 @@ class Ground:
             if value is None or len(value) < 9:
                 continue
             for number in _numbers(value):
-                found = self._round_of(number)
+                found = self._unit_of(number)
                 if found is None:
                     continue
                 if owner is not None and owner != found:
@@ -155,9 +170,10 @@ class Ground:
                 owner = found
         return owner
 
-    def _round_of(self, number: int) -> int | None:
-        lap = (number - ORIGIN) // self.stride
-        return lap if 0 <= lap - self._first < self._count else None
+    def _unit_of(self, number: int) -> int | None:
+        place = (number - ORIGIN) // self.step
+        first = self._first % (ROOM // self.step)
+        return self._first + place - first if 0 <= place - first < self._count else None
 
     def _moved(self, value: str | None, owner: int) -> str | None:
         if value is None or len(value) < 9:
@@ -166,11 +182,11 @@ class Ground:
 
         def back(found: "re.Match[str]") -> str:
             number = int(found[0]) - base
-            return str(number) if 0 <= number < self.stride else found[0]
+            return str(number) if 0 <= number < self.step else found[0]
 
         def uuid_back(found: "re.Match[str]") -> str:
             number = int(found[1], 16) - base
-            return str(UUID(int=number)) if 0 <= number < self.stride else found[0]
+            return str(UUID(int=number)) if 0 <= number < self.step else found[0]
 
         return _LARGE.sub(back, _UUID.sub(uuid_back, value))
 
@@ -216,7 +232,7 @@ class Ground:
             case None | bool():
                 return value
             case int():
-                if self.separate and (found := self._round_of(value)) is not None:
+                if self.separate and (found := self._unit_of(value)) is not None:
                     if found != owner:
                         raise NotSeparate(f"a call of round {owner} was told of a key of round {found}")
                     return value - self.base(owner)
@@ -224,7 +240,7 @@ class Ground:
             case str():
                 if self.separate and len(value) >= 9:
                     for number in _numbers(value):
-                        if self._round_of(number) not in (None, owner):
+                        if self._unit_of(number) not in (None, owner):
                             raise NotSeparate(f"a call of round {owner} was told of another's key: {value!r}")
                     return self._moved(value, owner)
                 return value

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from harness import Connection, Key, Own, Scenario
-from harness.generators.rounds import fresh, is_separate, spread, stride
+from harness.generators.rounds import fresh, is_separate, spread, stride, template
 from harness.model.contest import Call, Contest
 
 made = Scenario("made", tables="CREATE TABLE t (a int)")
@@ -54,3 +54,26 @@ def test_copies_have_values_of_their_own_as_far_as_there_are_any() -> None:
     twelve = spread(made, CONTEST, 12)  # of nine values
     assert len(twelve.sessions) == 12
     assert spread(made, CONTEST, 2) == CONTEST
+
+
+def test_calls_that_are_alike_all_meet_on_one_key() -> None:
+    alike = Contest("new", ((call("who1", 1),), (call("who1", 2),)), "same who")
+    made_of = template(made, alike, 5, step=3)
+    assert {dict(calls[0].arguments)["who"] for calls in made_of.contest.sessions} == {"who1"}
+    (unit,) = made_of.units
+    assert (unit.contest, unit.numbers) == (made_of.contest, (0, 1, 2, 3, 4))
+
+
+def test_copies_of_calls_that_differ_have_keys_of_their_own() -> None:
+    made_of = template(made, CONTEST, 5, step=3)
+    whose = [dict(calls[0].arguments)["who"] for calls in made_of.contest.sessions]
+    assert whose == ["who1", "who2", "who4", "who5", "who7"]
+    assert [(unit.place, unit.numbers) for unit in made_of.units] == [(0, (0, 1)), (1, (2, 3)), (2, (4,))]
+    assert made_of.units[0].contest == made_of.units[1].contest == CONTEST
+    assert made_of.units[2].contest.sessions == CONTEST.sessions[:1]
+
+
+def test_without_keys_to_tell_copies_apart_the_others_do_nothing() -> None:
+    made_of = template(made, CONTEST, 5, step=0)
+    assert made_of.contest.sessions == (*CONTEST.sessions, (), (), ())
+    assert len(made_of.units) == 1
