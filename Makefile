@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help demo test check lint types fast bench clean
+.PHONY: help demo test check lint types fast bench exports clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -36,9 +36,15 @@ types: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not server'
 
-bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.json; what schedulers find: docs/schedulers.md
+bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.json; what schedulers find: docs/schedulers.md, docs/shrinking.md
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.schedulers
+	$(BIN)/python -m tests.bench.shrinking
+
+# Half an hour: 800 findings, each run by isolationtester, psql and pytest.
+exports: .venv/installed  ## every finding of the incidents exported, and run by the tools that the exports are for
+	$(BIN)/harness explore --server embedded:18 --orders 60 --json exports.json > /dev/null || test $$? -eq 1
+	$(BIN)/python -m tests.exports.sweep exports.json embedded:18
 
 clean:  ## remove what make made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json exports.json

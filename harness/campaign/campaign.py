@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
-from harness.campaign.job import Job, run_job
+from harness.campaign.job import Event, Impossible, Job
+from harness.campaign.recall import Recalled, Retired
 from harness.campaign.replay import Replayed as Replayed
 from harness.campaign.replay import replay as replay
-from harness.campaign.workers import run_in_workers
+from harness.campaign.store import Store
+from harness.campaign.workers import run_here, run_in_workers
 from harness.model.cell import Cell, CellPattern, Isolation, parse_pattern
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
@@ -29,6 +32,7 @@ class Options:
     seed: int = 0
     gates: Gates = Gates.USUAL
     faults: bool = False
+    examples: int = 0  # contests to draw in each cell that the small scope does not condemn
     overlaps: int = 1000  # runs without gates to confirm a finding that needed one
     scheduler: str = "portfolio"  # one of campaign.search.SCHEDULERS
     workers: int | None = None  # None: one per CPU; 0: in this process
@@ -44,6 +48,13 @@ class Options:
 class Progress:
     done: int
     total: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person should know at once."""
+
     text: str
 
 
@@ -65,7 +76,7 @@ class Report:
     elapsed_s: float
 
 
-Listener = Callable[[CellResult | Progress], None]
+Listener = Callable[[CellResult | Progress | Note], None]
 
 
 def select(patterns: Sequence[str], options: Options, servers: Sequence[str]) -> list[Selection]:
@@ -131,8 +142,9 @@ def explore(
     servers: Sequence[Server],
     options: Options,
     listen: Listener = lambda event: None,
+    store: Store | None = None,
 ) -> Report:
-    """Explore every selected cell, on as many workers as there are CPUs."""
+    """Explore every selected cell, on as many workers as there are CPUs; what the store knows of them first."""
     began = time.monotonic()
     trial_seconds()  # a value that is none is told now, and once
     deadline = None if options.budget_s is None else time.time() + options.budget_s
@@ -140,8 +152,26 @@ def explore(
     total = sum(len(job.cells) for job in jobs)
     results: list[CellResult] = []
     scenarios = {selection.scenario.name: selection.scenario for selection in selections}
+    running: Path | None = None
+    if store is not None:
+        store.say = lambda text: listen(Note(text))
+        store.open()
+        store.tell_the_dead(cell for job in jobs for cell in job.cells)
+        jobs = [store.prepared(job, scenarios[job.scenario]) for job in jobs]
+        running = store.place_for_journals()
 
-    def take(result: CellResult) -> None:
+    def take(event: Event) -> None:
+        match event:
+            case CellResult():
+                if store is not None:
+                    store.explored(event, scenarios[event.cell.scenario])
+                take_result(event)
+            case Impossible():
+                impossible.append(event.cell.id)
+            case Recalled() | Retired() if store is not None:
+                store.heard(event, scenarios[event.cell.scenario])
+
+    def take_result(result: CellResult) -> None:
         judged = against_expectation(result, scenarios[result.cell.scenario])
         results.append(judged)
         listen(judged)
@@ -153,13 +183,12 @@ def explore(
         else options.workers
     )
     impossible: list[str] = []
-    if workers == 0:
-        for job in jobs:
-            for event in run_job(job):
-                take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
-    else:
-        for event in run_in_workers(jobs, workers):
-            take(event) if isinstance(event, CellResult) else impossible.append(event.cell.id)
+    try:
+        for event in run_here(jobs, running) if workers == 0 else run_in_workers(jobs, workers, running):
+            take(event)
+    finally:
+        if store is not None:
+            store.close()
     order = {cell.id: n for n, cell in enumerate(cell for s in selections for cell in s.cells)}
     results.sort(key=lambda result: order[result.cell.id])
     judged = results if options.again else _never_contended(results)
@@ -183,7 +212,7 @@ def jobs_of(
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
                     options.sessions, options.gates, options.orders_max, options.faults, deadline, options.plans,
-                    options.scheduler, options.seed, options.overlaps,
+                    options.scheduler, options.seed, options.overlaps, options.examples,
                 )  # fmt: skip
 
 

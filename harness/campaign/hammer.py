@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.campaign.campaign import Options, Selection, jobs_of
-from harness.campaign.job import Arenas, Impossible, Job
+from harness.campaign.job import Arenas, Job
 from harness.campaign.referee import Luck, Referee, Tally
 from harness.campaign.workers import Workers
 from harness.generators.contests import contests
@@ -178,7 +178,7 @@ def hammer(
 
 def _explored(options: HammerOptions) -> Options:
     """How the explorer runs what it is handed."""
-    return Options(seed=options.seed, orders_max=1000)
+    return Options(seed=options.seed, orders_max=1000, examples=0)
 
 
 def _share(options: HammerOptions, began: float, cells_left: int) -> float:
@@ -236,8 +236,9 @@ class _Shop:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def explored(self, job: Job) -> CellResult | Impossible | None:
-        return next(iter(list(self.workers.run([job]))), None)
+    def explored(self, job: Job) -> CellResult | None:
+        """None: there is no such cell, the layout forbids its state."""
+        return next((event for event in list(self.workers.run([job])) if isinstance(event, CellResult)), None)
 
 
 class Bout:
@@ -277,7 +278,7 @@ class Bout:
         except KeyboardInterrupt:
             self.interrupted = True
             return None
-        if not isinstance(alone, CellResult):
+        if alone is None:
             return None
         findings = tuple(finding for finding in alone.findings if finding.violation.alone)
         undecided = self._race(models)
@@ -472,7 +473,7 @@ class Bout:
             except KeyboardInterrupt:
                 self.interrupted = True
                 return None, "interrupted while it was handed to the explorer"
-            if isinstance(explored, CellResult):
+            if explored is not None:
                 orders += explored.coverage.orders
                 same = [f for f in explored.findings if f.violation.name == luck.violation.name]
                 if same or explored.findings:

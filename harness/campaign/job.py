@@ -12,6 +12,7 @@ from psycopg import sql
 
 from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.judge import Judge
+from harness.campaign.recall import Known, Recall, Recalled, Retired
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Contest
@@ -19,6 +20,7 @@ from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.explorer import Explorer, queries_of
+from harness.runners.journal import Journal, Way
 from harness.runners.plans import Statements
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
@@ -49,6 +51,9 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    examples: int = 0
+    known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
+    scenario_file: str = ""  # as a witness or journal is to name it
     chosen: bytes = b""  # these contests and no others, as `only` packs them; none: all that are enumerated
     alone: bool = False  # serial orders only
 
@@ -67,8 +72,8 @@ class Impossible:
 class Arenas:
     """The databases a worker holds open: the bare tables for the specification, and the last layout."""
 
-    def __init__(self, cpu: int | None) -> None:
-        self._cpu = cpu
+    def __init__(self, cpu: int | None, journal: Journal | None = None) -> None:
+        self._cpu, self.journal = cpu, journal
         self.opening = False  # in the middle of making a database
         self._open: dict[tuple[str, str, str], tuple[Arena, ExitStack]] = {}
         self._specifications: dict[Arena, Explorer] = {}
@@ -94,14 +99,11 @@ class Arenas:
         return self._open[key][0]
 
     def _build(self, server: Server, database: str, scenario: Scenario, layout: str) -> Arena:
-        ddl = [f"CREATE SCHEMA IF NOT EXISTS {name}" for name in scenario.schemas]
-        ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
-        ddl += [scenario.tables, scenario.layouts[layout]]
         try:
             arena = Arena(
                 server,
                 database,
-                [statement for statement in ddl if statement.strip()],
+                ddl_of(scenario, layout),
                 queries=queries_of(scenario)[0],
                 observe=scenario.observe,
                 settings=scenario.settings,
@@ -121,8 +123,15 @@ class Arenas:
         bare = self.get(server, scenario, "none")
         if bare not in self._specifications:
             bodies = scenario.specification()
-            alone = Explorer(bare, scenario, lambda n: (bodies,) * n, Isolation.READ_COMMITTED, steering)
-            self._specifications[bare] = alone
+            self._specifications[bare] = Explorer(
+                bare,
+                scenario,
+                lambda n: (bodies,) * n,
+                Isolation.READ_COMMITTED,
+                steering,
+                journal=self.journal,
+                alone=Way.SPECIFICATION,
+            )
         return self._specifications[bare]
 
     def _close(self, key: tuple[str, str, str]) -> None:
@@ -136,13 +145,27 @@ class Arenas:
                 all_of_them.push(self._open.pop(key)[1])
 
 
-def run_job(job: Job, arenas: Arenas | None = None, *, by_force: bool = False) -> Iterator[CellResult | Impossible]:
-    """The results of the job's cells, one after the other. `by_force`: as `watched` has it.
+def ddl_of(scenario: Scenario, layout: str) -> list[str]:
+    """What makes the scenario's tables in this layout, in an empty database."""
+    ddl = [f"CREATE SCHEMA IF NOT EXISTS {name}" for name in scenario.schemas]
+    ddl += [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in scenario.extensions]
+    return [sql for sql in (*ddl, scenario.tables, scenario.layouts[layout]) if sql.strip()]
+
+
+Event = CellResult | Impossible | Recalled | Retired
+
+
+def run_job(
+    job: Job, arenas: Arenas | None = None, *, by_force: bool = False, journal: Journal | None = None
+) -> Iterator[Event]:
+    """The results of the job's cells, one after the other, and before each what became of its known witnesses.
+
+    `by_force`: as `watched` has it. `journal` is for arenas that are opened here.
 
     Raises ScenarioError for SQL that the server refuses, ServerError when the server goes away.
     """
     own = arenas is None
-    arenas = arenas or Arenas(current_cpu())
+    arenas = arenas or Arenas(current_cpu(), journal)
     try:
         with watched(trial_seconds(), by_force=by_force), virtual():
             yield from _run(job, arenas)
@@ -182,27 +205,36 @@ def explorers_for(
     arena = arenas.get(server, scenario, cell.layout)
     arena.install_gates(gates)
     steering = Steering(server.wake_order)
-    return (
-        Explorer(arena, scenario, strategy.bind_sessions, cell.isolation, steering, autocommit=strategy.autocommit),
-        arenas.specification(server, scenario, steering),
+    explorer = Explorer(
+        arena,
+        scenario,
+        strategy.bind_sessions,
+        cell.isolation,
+        steering,
+        autocommit=strategy.autocommit,
+        journal=arenas.journal,
     )
+    return explorer, arenas.specification(server, scenario, steering)
 
 
-def _run(job: Job, arenas: Arenas) -> Iterator[CellResult | Impossible]:
+def _run(job: Job, arenas: Arenas) -> Iterator[Event]:
     scenario = _scenario(job)
     strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
     what = digest(scenario, job.layout)
     for cell in job.cells:
+        if arenas.journal:
+            arenas.journal.at(cell, what, job.scenario_file)
         explorer, specification = explorers_for(arenas, job.server, scenario, strategy, cell, gates=job.gates)
-        yield _explore(job, cell, scenario, strategy, explorer, specification, what)
+        yield from _explore(job, cell, scenario, strategy, explorer, specification, what)
 
 
 def _explore(
     job: Job, cell: Cell, scenario: Scenario, strategy: Strategy, explorer: Explorer, specification: Explorer, what: str
-) -> CellResult | Impossible:
+) -> Iterator[Event]:
     left = None if job.deadline is None else job.deadline - time.time()
     if left is not None and left <= 0:
-        return CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
+        yield CellResult(cell, Verdict.UNKNOWN, "the budget was spent before this cell was begun")
+        return
     limits = Limits(
         orders_max=job.orders_max,
         faults=job.faults,
@@ -210,6 +242,7 @@ def _explore(
         scheduler=job.scheduler,
         seed=job.seed,
         alone=job.alone,
+        examples=job.examples,
     )
     chosen = pickle.loads(job.chosen) if job.chosen else contests(scenario, strategy, cell.state, job.sessions)
     try:
@@ -218,7 +251,8 @@ def _explore(
             specification.prepare(contest)
     except SqlRefused as refused:
         if refused.sqlstate.startswith("23") and _possible_on_bare_tables(specification, chosen):
-            return Impossible(cell)
+            yield Impossible(cell)
+            return
         raise _refused(scenario, f"state {cell.state}", refused) from refused
     except (ScenarioError, ControlLost, psycopg.OperationalError):
         raise
@@ -230,11 +264,16 @@ def _explore(
     statements = explorer.observer = Statements() if job.plans else None
     try:
         judge = Judge(cell, explorer, specification, retryable, what, overlaps_max=job.overlaps)
-        result = CellExplorer(judge, limits, gates=bool(job.gates)).result(chosen)
-        if statements is None or result.verdict not in (Verdict.SAFE, Verdict.RETRY):
-            return result
-        explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
-        return replace(result, coverage=replace(result.coverage, plans=statements.plans(explorer.arena)))
+        recall = Recall(judge, scenario, job.gates, job.faults)
+        yield from recall.replay(known for known in job.known if known.cell.id == cell.id)
+        besides = recall.contests(chosen)
+        exploring = CellExplorer(judge, limits, gates=bool(job.gates))
+        result, fixed = recall.settle(exploring.result((*besides, *chosen)), exploring.clean)
+        yield from fixed
+        if statements is not None and result.verdict in (Verdict.SAFE, Verdict.RETRY):
+            explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past
+            result = replace(result, coverage=replace(result.coverage, plans=statements.plans(explorer.arena)))
+        yield result
     except SqlRefused as refused:
         raise _refused(scenario, "identity, observe or invariants", refused) from refused
     except ResetFailed as error:

@@ -1,26 +1,32 @@
 """A schedule line run again: does the same thing happen, and how many times out of how many?"""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 
+from harness.campaign.again import Steps, run_again, violation_of
+from harness.campaign.explaining import explain
 from harness.campaign.job import Arenas, current_cpu, explorers_for
-from harness.campaign.judge import Before, Judge
-from harness.model.contest import OpRef
+from harness.campaign.judge import Judge
+from harness.campaign.recall import changed, enums_of
+from harness.campaign.workers import how_it_ended
+from harness.model.codec import CodecError, cell_of, decode
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
-from harness.model.trace import Trace
+from harness.model.trace import Explained, Trace
 from harness.model.verdict import Violation
-from harness.runners.explorer import Trial
-from harness.runners.recorder import Recorder
+from harness.runners.journal import SUFFIX, Journal, Running, read_journal
 from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
-from harness.schedulers.replay import Replay
 from harness.servers.server import Server, ServerError, one_line
 from harness.sessions.control import ControlLost
 from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
@@ -41,13 +47,59 @@ class Replayed:
     trace: Trace
     outcome: Outcome | None
     violation: Violation | None
+    explained: Explained | None = None  # where it was asked for, and something is wrong
 
 
-def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:
-    """Run the schedule `times` times, each from truncated tables.
+def schedule_of(line: str, source: str | None = None) -> Schedule:
+    """The schedule of a line, its enums those of the scenario. Raises CodecError, ScenarioError."""
+    cell = cell_of(line)
+    return decode(line, enums_of(s for s in find(source or cell.scenario) if s.name == cell.scenario))
+
+
+def replay(
+    schedule: Schedule,
+    server: Server,
+    times: int = 1,
+    *,
+    source: str | None = None,
+    steps: Steps = (),
+    digests: Mapping[str, str] | None = None,
+    go_on: bool = False,
+    open_ended: bool = False,
+    journal: Journal | None = None,
+    explained: bool = False,
+) -> Replayed:
+    """Run the schedule `times` times, each from truncated tables; if it is to be explained, once more.
+
+    `steps` and `digests` are what a witness file knows besides its line: the statements that a departure is told in,
+    and what the scenario consisted of. `go_on` follows it past a departure; `open_ended` says that only its beginning
+    was recorded.
 
     Raises ReplayError when the scenario's tables, layout or operations are no longer those of the line, ScenarioError
     when there is no such scenario, strategy, layout or state.
+    """
+    with opened(schedule, server, source=source, digests=digests, journal=journal) as judge:
+        replayed = _replay(schedule, judge, times, steps, go_on=go_on, open_ended=open_ended)
+        if explained and replayed.outcome is not None:
+            kind = replayed.violation.kind if replayed.violation else ""
+            seen = explain(judge.explorer, judge.specification, schedule, replayed.outcome, kind)
+            replayed = replace(replayed, explained=seen)
+        return replayed
+
+
+@contextmanager
+def opened(
+    schedule: Schedule,
+    server: Server,
+    *,
+    source: str | None = None,
+    digests: Mapping[str, str] | None = None,
+    journal: Journal | None = None,
+    whatever_changed: bool = False,
+) -> Iterator[Judge]:
+    """The judge of the schedule's cell, with the start state of its contest seen. Raises as `replay` does.
+
+    `whatever_changed`: also where tables, layout or operations are no longer those of the line.
     """
     cell = schedule.cell
     scenario = next((s for s in find(source or cell.scenario) if s.name == cell.scenario), None)
@@ -61,19 +113,20 @@ def replay(schedule: Schedule, server: Server, times: int = 1, *, source: str | 
     if cell.state not in scenario.states:
         raise _gone(scenario, "state", cell.state, "states", scenario.states)
     now = digest(scenario, cell.layout)
-    if now != schedule.digest:
+    if now != schedule.digest and not whatever_changed:
         raise ReplayError(
-            f"the tables, the layout or the operations of {cell.scenario} have changed since this line was written: "
+            f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
         )
-    arenas = Arenas(current_cpu())
+    if journal is not None:
+        journal.at(cell, now, "")
+    arenas = Arenas(current_cpu(), journal)
     try:
         with watched(trial_seconds()), virtual():
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
-            judge = Judge(cell, explorer, specification, retryable, now)
             explorer.start(schedule.contest)
-            return _replay(schedule, judge, times)
+            yield Judge(cell, explorer, specification, retryable, now)
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()
@@ -88,7 +141,7 @@ def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[
     )
 
 
-def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
+def _replay(schedule: Schedule, judge: Judge, times: int, steps: Steps, *, go_on: bool, open_ended: bool) -> Replayed:
     first: Outcome | None = None
     trace: Trace = ()
     violation: Violation | None = None
@@ -96,48 +149,63 @@ def _replay(schedule: Schedule, judge: Judge, times: int) -> Replayed:
     departures: list[str] = []
     for _ in range(times):
         try:
-            outcome, before, recorder, trial = _once(schedule, judge)
+            again = run_again(schedule, judge, steps, go_on=go_on, open_ended=open_ended)
         except (Departure, Uncontrolled, OutOfTime) as departure:
             departures.append(str(departure))
             continue
+        if again.departure is not None:
+            departures.append(f"{again.departure}; went on")
         if first is None:
-            first, trace = outcome, recorder.trace
-            violation = judge.violation(schedule.contest, outcome, before, trial, schedule.fault)
-        if outcome == first:
+            first, trace = again.outcome, again.recorder.trace
+            violation = violation_of(schedule, judge, again)
+        if again.outcome == first:
             hits += 1
     return Replayed(hits, times, tuple(dict.fromkeys(departures)), trace, first, violation)
 
 
-def _once(schedule: Schedule, judge: Judge) -> tuple[Outcome, Before, Recorder, Trial | None]:
-    explorer, contest = judge.explorer, schedule.contest
-    recorder = Recorder()
-    if schedule.alone:
-        order = _order([choice.session for choice in schedule.choices])
-        explorer.aged = schedule.aged
+# Of a process that died.
+
+
+def replay_apart(running: Running, server: Server, times: int = 1, *, source: str | None = None) -> Replayed:
+    """What a process died in, run again in a process of its own, which it may take with it as it did then.
+
+    Its steps are followed as far as they were taken; then the running session goes on. Raises what `replay` raises, and
+    ReplayError where it dies again, with the step.
+    """
+    with TemporaryDirectory(prefix="harness-") as folder:
+        notes = Path(folder) / f"again{SUFFIX}"
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_replay_here, args=(theirs, notes, running, server, times, source), daemon=True
+        )
+        process.start()
+        theirs.close()
         try:
-            outcome, recorder = explorer.record_serial(contest, order)
+            came_to = ours.recv()
+        except EOFError:
+            process.join()
+            again = read_journal(notes.read_bytes()) if notes.exists() else None
+            raise ReplayError(f"the process that ran it {how_it_ended(process.exitcode)}, {again or running}") from None
         finally:
-            explorer.aged = False
-        return outcome, frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :]), recorder, None
-    explorer.arena.gated = bool(schedule.gates)
+            ours.close()
+            process.join()
+    if isinstance(came_to, Exception):
+        raise came_to
+    assert isinstance(came_to, Replayed)
+    return came_to
+
+
+def _replay_here(
+    pipe: Connection, notes: Path, running: Running, server: Server, times: int, source: str | None
+) -> None:
+    journal = Journal(notes)
     try:
-        choices = [(c.session, c.options, c.event) for c in schedule.choices]
-        trial = explorer.run(contest, Replay(choices), recorder=recorder, truncate=True, fault=schedule.fault)
-    finally:
-        explorer.arena.gated = False
-    expected = [c.fingerprint for c in schedule.choices if c.event == "run"]
-    for step, (was, now) in enumerate(zip(expected, recorder.fingerprints, strict=False), 1):
-        if was and was != now:
-            sent = next((e.statement for e in recorder.trace if e.step == step - 1), "")
-            raise Departure(step, f"the statement that was recorded ({was})", f"another ({now}): {sent}")
-    return trial.seen.outcome, trial.before, recorder, trial
-
-
-def _order(sessions: Sequence[int]) -> tuple[OpRef, ...]:
-    """The operations of a serial order from the sessions that ran them."""
-    taken: dict[int, int] = {}
-    order = []
-    for session in sessions:
-        order.append(OpRef(session, taken.get(session, 0)))
-        taken[session] = taken.get(session, 0) + 1
-    return tuple(order)
+        assert running.cell is not None
+        scenarios = [s for s in find(source or running.cell.scenario) if s.name == running.cell.scenario]
+        schedule = running.schedule(enums_of(scenarios))
+        assert schedule is not None
+        came_to: object = replay(schedule, server, times, source=source, open_ended=True, journal=journal)
+    except (ReplayError, ScenarioError, ServerError, CodecError) as error:
+        came_to = error
+    pipe.send(came_to)

@@ -3,6 +3,8 @@
 import logging
 import multiprocessing
 import os
+import secrets
+import shlex
 import signal
 import threading
 import time
@@ -13,10 +15,13 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Self
 
-from harness.campaign.job import Arenas, Impossible, Job, run_job
+from harness.campaign.job import Arenas, Event, Impossible, Job, run_job
+from harness.campaign.store import bury
 from harness.model.verdict import CellResult, Verdict
+from harness.runners.journal import SUFFIX, Journal, JournalError
 from harness.runners.processes import interrupts_held_back
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
@@ -26,17 +31,16 @@ from harness.sessions.watch import STUCK
 CELL_SECONDS_MAX = 3600.0
 _GOES_BY_ITSELF_S = 2.5  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
 
-Event = CellResult | Impossible
-
 
 class WorkerFailed(RuntimeError):
     """A worker broke in our own code; the text is its traceback."""
 
 
 class _Worker:
-    def __init__(self, context: SpawnContext, cpu: int | None) -> None:
+    def __init__(self, context: SpawnContext, cpu: int | None, running: Path | None) -> None:
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu), daemon=True)
+        self.journal = None if running is None else running / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu, self.journal), daemon=True)
         with interrupts_held_back():
             self.process.start()
         theirs.close()
@@ -62,7 +66,9 @@ class _Worker:
 class Workers:
     """Some processes that run jobs, for as long as they are wanted: what they hold open serves the next job, too."""
 
-    def __init__(self, count: int, *, first_cpu: int = 0) -> None:
+    def __init__(self, count: int, *, first_cpu: int = 0, running: Path | None = None) -> None:
+        """`running` is the folder where each of them notes what it is at; None: nowhere."""
+        self._running = running
         self._context = multiprocessing.get_context("spawn")
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
         self._cpus = [cpus[(first_cpu + i) % len(cpus)] for i in range(count)]
@@ -82,7 +88,7 @@ class Workers:
         """
         self._waiting = list(jobs)
         while len(self._workers) < len(self._cpus):
-            self._workers.append(_Worker(self._context, self._cpus[len(self._workers)]))
+            self._workers.append(_Worker(self._context, self._cpus[len(self._workers)], self._running))
         for worker in self._workers:
             self._give_next(worker)
         while busy := [w for w in self._workers if w.job is not None]:
@@ -112,7 +118,7 @@ class Workers:
         except (EOFError, ConnectionResetError):
             worker.process.join()
             index = self._workers.index(worker)
-            self._workers[index] = _Worker(self._context, self._cpus[index])
+            self._workers[index] = _Worker(self._context, self._cpus[index], self._running)
             yield from self._bury(worker)
             self._give_next(self._workers[index])
             return
@@ -123,7 +129,7 @@ class Workers:
         if event is None:  # the job is done
             self._give_next(worker)
             return
-        worker.done += 1
+        worker.done += isinstance(event, CellResult | Impossible)
         yield event
 
     def _bury(self, worker: _Worker) -> Iterator[Event]:
@@ -135,20 +141,47 @@ class Workers:
         rest = job.cells[worker.done + 1 :]
         if rest:
             self._waiting.insert(0, replace(job, cells=rest))
-        yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, _cause_of_death(worker.process.exitcode))
+        cause = _cause_of_death(worker.process.exitcode)
+        yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, f"{cause}{_last_words(worker.journal)}")
 
 
-def run_in_workers(jobs: Sequence[Job], count: int) -> Iterator[Event]:
+def _last_words(journal: Path | None) -> str:
+    """What it was at, as far as it could note that."""
+    if journal is None:
+        return ""
+    try:
+        buried = bury(journal)
+    except (OSError, JournalError):
+        return ""
+    return "" if buried is None else f"; it died {buried[1]}; harness replay {shlex.quote(str(buried[0]))}"
+
+
+def run_in_workers(jobs: Sequence[Job], count: int, running: Path | None = None) -> Iterator[Event]:
     """`Workers.run` with workers for this once."""
-    with Workers(count) as workers:
+    with Workers(count, running=running) as workers:
         yield from workers.run(jobs)
+
+
+def run_here(jobs: Sequence[Job], running: Path | None = None) -> Iterator[Event]:
+    """The same in this process: code under test may take it along, and leaves its journal."""
+    journal = _journal(None if running is None else running / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        for job in jobs:
+            yield from run_job(job, journal=journal)
+    finally:
+        if journal:
+            journal.discard()
 
 
 def _cause_of_death(code: int | None) -> str:
     if code == STUCK:
         return "the strategy never came back to the database and would not be interrupted: does it catch BaseException?"
-    how = f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
-    return f"the process that ran this cell {how}: did the strategy call os._exit, or never return?"
+    return f"the process that ran this cell {how_it_ended(code)}: did the strategy call os._exit, or never return?"
+
+
+def how_it_ended(code: int | None) -> str:
+    """Of a process: `was ended by SIGKILL`, `exited with status 7`."""
+    return f"was ended by {_signal_name(-code)}" if code is not None and code < 0 else f"exited with status {code}"
 
 
 def _signal_name(number: int) -> str:
@@ -162,7 +195,7 @@ class _ToldToEnd(BaseException):
     """The parent gives up in the middle of a cell."""
 
 
-def _work(pipe: Connection, cpu: int | None) -> None:
+def _work(pipe: Connection, cpu: int | None, notes: Path | None) -> None:
     def end(*_: object) -> None:
         if arenas.opening:  # a database that was made and not yet marked as ours would stay for ever
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -178,7 +211,8 @@ def _work(pipe: Connection, cpu: int | None) -> None:
     threading.Thread(target=_end_by_force, args=(hears,), daemon=True).start()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
-    arenas = Arenas(cpu)
+    journal = _journal(notes)
+    arenas = Arenas(cpu, journal)
     with suppress(_ToldToEnd, EOFError, OSError):  # the latter two: the parent is gone
         try:
             signal.signal(signal.SIGTERM, end)
@@ -188,6 +222,16 @@ def _work(pipe: Connection, cpu: int | None) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending
             with suppress(Exception):
                 arenas.close()
+            if journal:
+                journal.discard()
+
+
+def _journal(path: Path | None) -> Journal | None:
+    """None where none can be written: the store says so, and that is no reason not to run."""
+    try:
+        return None if path is None else Journal(path)
+    except OSError:
+        return None
 
 
 def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:

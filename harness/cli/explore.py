@@ -1,7 +1,7 @@
 """`harness explore`: a verdict for each cell, a witness for each finding that no rule covers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,9 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from harness.campaign import campaign
-from harness.campaign.campaign import Options, Progress, Report, Selection, select
+from harness.campaign.campaign import Listener, Note, Options, Progress, Report, Selection, select
 from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
+from harness.campaign.store import Store, settled_store
 from harness.cli.options import (
     consoles,
     debug,
@@ -23,6 +24,7 @@ from harness.cli.options import (
     report_file,
     servers,
 )
+from harness.cli.options import store as store_options
 from harness.cli.verify import verify
 from harness.model.cell import Isolation, parse_pattern
 from harness.model.schedule import Gates
@@ -88,7 +90,7 @@ class Outputs:
     show_default=True,
     help="Who goes next; docs/schedulers.md says what each finds. nondeterminism runs every schedule twice.",
 )
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of schedulers that sample.")
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is drawn.")
 @click.option(
     "--gates",
     type=click.Choice([gates.name.lower() for gates in Gates]),
@@ -103,6 +105,14 @@ class Outputs:
     default=1000,
     show_default=True,
     help="Runs without gates, at most, to confirm a finding that needed one.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Also draw N contests in each cell that passes: 2 to 5 sessions, several calls, more keys, other values.",
 )
 @click.option("--faults", is_flag=True, help="Also let one client fail: cancelled, cut off, its answer lost.")
 @click.option("--no-gates", "gates", flag_value="none", help="Between statements only; the same as --gates none.")
@@ -136,6 +146,7 @@ class Outputs:
     metavar="FILE",
     help="Run the cells of a certificate again, and compare.",
 )
+@store_options
 @no_color
 @debug
 @click.pass_context
@@ -152,6 +163,7 @@ def explore(
     scheduler: str,
     seed: int,
     gates: str,
+    examples: int,
     faults: bool,
     overlaps: int,
     workers: int | None,
@@ -162,6 +174,8 @@ def explore(
     junit_file: Path | None,
     certificate_file: Path | None,
     verify_file: Path | None,
+    store: str | None,
+    no_store: bool,
     no_color: bool,
 ) -> int:
     """Run every interleaving within bounds; a verdict for each CELL."""
@@ -175,6 +189,7 @@ def explore(
         scheduler=scheduler,
         seed=seed,
         gates=Gates[gates.upper()],
+        examples=examples,
         faults=faults,
         overlaps=overlaps,
         workers=workers,
@@ -184,7 +199,9 @@ def explore(
         plans=certificate_file is not None,
     )
     outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file, certificate_file)
-    return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color))
+    folder = settled_store(store, off=no_store)
+    kept = None if folder is None else Store(folder)
+    return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color), kept)
 
 
 _WITH_VERIFY = {"verify_file", "servers", "workers", "budget", "no_color"}
@@ -201,7 +218,13 @@ def _only_what_a_certificate_leaves_open(context: click.Context) -> None:
 
 
 def run(
-    patterns: Sequence[str], specs: Sequence[str], options: Options, outputs: Outputs, out: Console, aside: Console
+    patterns: Sequence[str],
+    specs: Sequence[str],
+    options: Options,
+    outputs: Outputs,
+    out: Console,
+    aside: Console,
+    store: Store | None = None,
 ) -> int:
     """Explore, print, write; the exit code."""
     _load(patterns)
@@ -212,12 +235,14 @@ def run(
         broken: BaseException | None = None
         try:
             with progress(aside) as listener:
-                report = campaign.explore(selections, started, options, heard.along_with(listener))
+                report = campaign.explore(selections, started, options, heard.along_with(listener), store)
         except (KeyboardInterrupt, Exception) as error:  # what was found so far is told all the same
             if not heard.results and isinstance(error, Exception):
                 raise
             report, broken = heard.report(started, options, why(error)), error
     tell(report, outputs.witnesses, out)
+    if store is not None and store.summary():
+        out.print(store.summary(), soft_wrap=True)
     write(report, selections, outputs)
     if outputs.certificate is not None:
         _certify(report, selections, outputs.certificate, out, whole=broken is None)
@@ -258,8 +283,8 @@ class Heard:
     results: list[CellResult] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def along_with(self, listener: Callable[[CellResult | Progress], None]) -> Callable[[CellResult | Progress], None]:
-        def hear(event: CellResult | Progress) -> None:
+    def along_with(self, listener: Listener) -> Listener:
+        def hear(event: CellResult | Progress | Note) -> None:
             if isinstance(event, CellResult):
                 self.results.append(event)
             listener(event)

@@ -71,6 +71,19 @@ def servers(function: F) -> F:
     return click.option("--server", "servers", multiple=True, type=server_spec, metavar="SERVER", help=text)(function)
 
 
+def store(function: F) -> F:
+    """`store` and `no_store`; `settled_store` makes one folder of them."""
+    text = "Where witnesses are kept. Default: HARNESS_STORE, [tool.harness] in pyproject.toml, .harness."
+    function = click.option("--no-store", is_flag=True, help="Keep nothing, and replay nothing first.")(function)
+    return click.option("--store", "store", type=store_folder, metavar="DIR", help=text)(function)
+
+
+def store_folder(value: str) -> str:
+    if not value or (Path(value).exists() and not Path(value).is_dir()):
+        raise click.BadParameter(f"{value!r} is no folder")
+    return value
+
+
 def debug(function: F) -> F:
     """Read from the words by `Verbs.main`, which must know it whatever goes wrong."""
     text = "Show where an internal error comes from."

@@ -1,64 +1,119 @@
-"""`harness replay`: a schedule line, or a file that holds one, run again."""
+"""`harness replay`: a witness file, a schedule line, or what a process died in, run again."""
 
 import re
-from collections.abc import Mapping
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from harness.campaign.replay import Replayed
+from harness.campaign.recall import enums_of
+from harness.campaign.replay import Replayed, ReplayError, replay_apart
 from harness.campaign.replay import replay as run_again
+from harness.campaign.store import scenario_of
+from harness.campaign.witness_file import Witness, WitnessError, is_witness, read_witness
 from harness.cli.options import consoles, debug, no_color, server_spec
-from harness.model.codec import AnyEnum, cell_of, decode
+from harness.model.codec import cell_of, decode
 from harness.model.schedule import Schedule
+from harness.model.verdict import Finding
+from harness.reports.details import details
 from harness.reports.differences import told
-from harness.reports.witness import interleaving, named
+from harness.reports.story import paragraph
+from harness.reports.witness import WIDTH, interleaving, named
+from harness.runners.journal import Running, is_journal, read_journal
 from harness.scenario.discovery import find
-from harness.scenario.language import Scenario
-from harness.scenario.parameters import Key, Tried
-from harness.servers.choose import FORMS, running, settled
-from harness.servers.embedded import WHEEL_MAJORS
+from harness.servers.choose import FORMS, recorded_on, running
 from harness.servers.server import Server
 
-UNABLE = 2
+FOUND, UNABLE = 1, 2
 _LINE = re.compile(r"h\d+:\w+::\w+\[[\w,.-]+\]:[\w-]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One schedule to be run again, and what is known besides its line."""
+
+    line: str | None  # None: that of a process that died, which may be without one
+    source: str | None = None  # the scenario's file
+    witness: Witness | None = None
+    died: Running | None = None  # what a process was at when it died
+
+    def schedule(self, source: str | None = None) -> Schedule:
+        """Raises ReplayError where a process died in what cannot be written down, CodecError, ScenarioError."""
+        if self.line is None:
+            raise ReplayError(
+                "this cannot be run again: the journal has no schedule line, for an argument without a form"
+            )
+        cell = cell_of(self.line)
+        scenarios = [s for s in find(source or self.source or cell.scenario) if s.name == cell.scenario]
+        enums = enums_of(scenarios)
+        if self.died is None:
+            return self.witness.schedule(enums) if self.witness else decode(self.line, enums)
+        schedule = self.died.schedule(enums)
+        if schedule is None:
+            raise ReplayError(
+                f"what ran has no order that could be run again; explore the cell: harness explore '{cell.id}'"
+            )
+        return schedule
+
+
 @click.command()
-@click.argument("witness", metavar="WITNESS_OR_LINE")
+@click.argument("witness", metavar="WITNESS")
 @click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How often.")
+@click.option(
+    "--go-on", is_flag=True, help="Past a departure: recorded choices where possible; judge what comes of it."
+)
 @click.option("--server", type=server_spec, metavar="SERVER", help=f"{FORMS}. Default: the version of the line.")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False), help="The scenario's file.")
+@click.option("--explain", is_flag=True, help="What each statement saw, waited for and left, and what went wrong.")
 @no_color
 @debug
-def replay(witness: str, times: int, server: str | None, source: str | None, no_color: bool) -> int:
-    """Run a schedule again, step by step: the line a finding ends with, or a file that holds such lines.
+def replay(
+    witness: str, times: int, go_on: bool, server: str | None, source: str | None, explain: bool, no_color: bool
+) -> int:
+    """Run a schedule again, step by step.
 
-    Exit code 0 if every run took the recorded steps and came to one outcome, 2 if one departed from them.
+    WITNESS is a witness file, the line a finding ends with, a file that holds such lines, or the journal of a process
+    that died (.harness/running/).
+
+    Exit code 0 if every run took the recorded steps and came to one outcome, for a witness file the kind it tells of; 2
+    if not. With --go-on a run that departs is judged instead: 1 if it shows a violation, 0 if it does not.
     """
     out, _ = consoles(no_color=no_color)
-    lines = lines_of(witness)
     code = 0
-    for number, line in enumerate(lines):
+    for number, recorded in enumerate(recorded_in(witness)):
         if number:
             out.print()
-        code = max(code, _replay(line, times, server, source, out))
+        code = max(code, _replay(recorded, times, go_on, server, source or recorded.source, out, explain=explain))
     return code
 
 
-def lines_of(witness: str) -> list[str]:
-    """The line itself, or every line that stands in the file of that name, each once."""
-    path = Path(witness)
-    if re.match(r"\s*['\"]?h\d+:", witness) or not _is_file(path):
-        cell_of(witness)  # raises CodecError, which says what is wrong with it
-        return [witness]
-    found = list(dict.fromkeys(_LINE.findall(path.read_text(encoding="utf-8", errors="replace"))))
-    if not found:
-        raise click.UsageError(f"{witness}: no schedule line (h1:...) in this file")
-    return found
+def recorded_in(argument: str) -> list[Recorded]:
+    """What an argument names: a line, or what stands in the file of that name.
+
+    Raises CodecError, UsageError, WitnessError, JournalError.
+    """
+    path = Path(argument)
+    if re.match(r"\s*['\"]?h\d+:", argument) or not _is_file(path):
+        cell_of(argument)  # raises CodecError, which says what is wrong with it
+        return [Recorded(argument)]
+    data = path.read_bytes()
+    if is_journal(data):
+        died = read_journal(data)
+        if died is None:
+            raise click.UsageError(f"{path}: nothing had begun to run when this journal was left")
+        return [Recorded(died.line, scenario_of(path, died.scenario_file), died=died)]
+    text = data.decode(errors="replace")
+    if is_witness(text):
+        try:
+            witness = read_witness(text)
+        except WitnessError as error:
+            raise WitnessError(f"{path}: {error}") from error
+        return [Recorded(witness.line, scenario_of(path, witness.scenario_file), witness)]
+    lines = list(dict.fromkeys(_LINE.findall(text)))
+    if not lines:
+        raise click.UsageError(f"{argument}: no schedule line (h1:...) in this file")
+    return [Recorded(line) for line in lines]
 
 
 def _is_file(path: Path) -> bool:
@@ -68,25 +123,44 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _replay(line: str, times: int, spec: str | None, source: str | None, out: Console) -> int:
-    cell = cell_of(line)
-    scenarios = [scenario for scenario in find(source or cell.scenario) if scenario.name == cell.scenario]
-    schedule = decode(line, _enums(scenarios))
-    with running(spec or _recorded_on(cell.server)) as server:
+def _replay(
+    recorded: Recorded, times: int, go_on: bool, spec: str | None, source: str | None, out: Console, *, explain: bool
+) -> int:
+    died, witness = recorded.died, recorded.witness
+    if died is not None:
+        out.print(f"{died.cell_id}: the process died {died}", soft_wrap=True)
+    schedule = recorded.schedule(source)
+    with running(spec or recorded_on(schedule.cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
-        replayed = run_again(schedule, server, times, source=source)
-    for text in describe(schedule, server, replayed):
+        if died is not None:
+            replayed = replay_apart(died, server, times, source=source)
+        else:
+            steps, digests = (witness.steps, witness.digests) if witness else ((), None)
+            replayed = run_again(
+                schedule, server, times,
+                source=source, steps=steps, digests=digests, go_on=go_on, explained=explain,
+            )  # fmt: skip
+    lines = describe(schedule, server, replayed, witness)
+    if explain:
+        lines += explanation(schedule, replayed)
+    for text in lines:
         out.print(text, soft_wrap=True)
-    return 0 if replayed.hits == times else UNABLE
+    return _code(replayed, times, witness, go_on=go_on or died is not None)
 
 
-def _recorded_on(server: str) -> str:
-    """The embedded server of the line's major version, where nothing else was asked for and there is one."""
-    major = server.removeprefix("pg").partition(".")[0]
-    return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in WHEEL_MAJORS else "auto"
+def _code(replayed: Replayed, times: int, witness: Witness | None, *, go_on: bool) -> int:
+    if replayed.hits != times:
+        return UNABLE
+    if go_on and replayed.departures:
+        return FOUND if replayed.violation else 0
+    return UNABLE if witness and _no_longer(replayed, witness) else 0
 
 
-def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str]:
+def _no_longer(replayed: Replayed, witness: Witness) -> bool:
+    return replayed.violation is None or replayed.violation.name != witness.kind
+
+
+def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Witness | None = None) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
     if schedule.cell.server not in (server.id, f"pg{server.version}"):
         lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
@@ -97,18 +171,19 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed) -> list[str
         lines.append(
             f"{violation.name}: {violation.explanation}" if violation else "no violation: the outcome is allowed"
         )
+        if witness and _no_longer(replayed, witness):
+            lines.append(f"recorded was {witness.kind}: {witness.explanation}")
     lines += [f"departure: {departure}" for departure in replayed.departures]
     return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
 
 
-def _enums(scenarios: list[Scenario]) -> AnyEnum:
-    """The enums that the scenario's parameters speak of."""
-    known: dict[str, Mapping[str, object]] = {
-        type(value).__name__: type(value).__members__ for value in _values(scenarios) if isinstance(value, Enum)
-    }
-    return lambda name, member: known[name][member]
-
-
-def _values(scenarios: list[Scenario]) -> list[Any]:
-    meanings = [m for scenario in scenarios for o in scenario.operations.values() for m in o.parameters.values()]
-    return [value for meaning in meanings if isinstance(meaning, Key | Tried) for value in meaning.values]
+def explanation(schedule: Schedule, replayed: Replayed) -> list[str]:
+    """The story, and each statement in full."""
+    if replayed.explained is None or replayed.outcome is None:
+        return ["", "not explained: it did not come to the same outcome while it was watched"]
+    violation, seen = replayed.violation, replayed.explained
+    told: list[str] = []
+    if violation is not None:
+        finding = Finding(violation, schedule.contest, schedule, (), replayed.outcome, (), explained=seen)
+        told = paragraph(finding, WIDTH)
+    return ["", *told, *([""] if told else []), *details(seen.observed)]

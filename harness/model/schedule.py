@@ -1,10 +1,11 @@
 """The order of steps taken: a value that can be printed, stored and replayed to the same outcome."""
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from harness.model.cell import Cell
-from harness.model.contest import Contest
+from harness.model.contest import Contest, OpRef, Order
 
 
 class Gates(IntEnum):
@@ -67,6 +68,16 @@ class Schedule:
     digest: str  # of tables + layout + operations; a mismatch is an error, a changed strategy body is a departure
     alone: bool = False  # a serial order of operations rather than an interleaving
     fault: Fault | None = None
+
+    @property
+    def order(self) -> Order:
+        """Of a serial order: its operations, one after the other."""
+        taken: Counter[int] = Counter()
+        refs = []
+        for choice in self.choices:
+            refs.append(OpRef(choice.session, taken[choice.session]))
+            taken[choice.session] += 1
+        return tuple(refs)
 
     @property
     def preemptions(self) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from harness.campaign.campaign import Options, Selection, against_expectation, cells_of, jobs_of
-from harness.campaign.job import Impossible
+from harness.campaign.job import Event, Impossible
+from harness.campaign.store import Store
 from harness.campaign.workers import Workers
 from harness.model.cell import Cell
 from harness.model.verdict import CellResult
-from harness.pytest_plugin.plugin import budget_of, seed_of, servers_of
+from harness.pytest_plugin.plugin import NOTE, budget_of, seed_of, servers_of, store_of
 from harness.reports.picks import uncovered
 from harness.reports.witness import witness
 from harness.scenario.check import check
@@ -66,7 +67,11 @@ class CellItem(pytest.Item):
     cell: Cell
 
     def runtest(self) -> None:
-        result = _run_of(self.config).explore(self.scenario, self.cell)
+        run = _run_of(self.config)
+        try:
+            result = run.explore(self.scenario, self.cell)
+        finally:
+            self.user_properties += [(NOTE, text) for text in run.notes()]
         self.user_properties += [("verdict", str(result.verdict)), ("expected", result.expected)]
         if result.coverage.orders:
             self.user_properties += [
@@ -108,6 +113,8 @@ class _Run:
         self._budget_s = budget_of(config)
         self._deadline: float | None = None
         self._first: dict[str, Scenario] = {}
+        self._said: list[str] = []
+        self._store = self._opened_store(config)
         self._workers: Workers | None = None
 
     def refuse_twin(self, scenario: Scenario) -> None:
@@ -125,10 +132,36 @@ class _Run:
         # The id may have been foreseen wrongly, or not at all, as for an image of an unknown version.
         selection = Selection(scenario, (replace(cell, server=server.id),))
         jobs = list(jobs_of([selection], [server], self._options, self._deadline))
-        (event,) = self._crew().run(jobs)
-        if isinstance(event, Impossible):
+        if self._store is not None:
+            self._store.tell_the_dead(selection.cells)
+            jobs = [self._store.prepared(job, scenario) for job in jobs]
+        (event,) = [found for found in self._crew().run(jobs) if self._is_final(found, scenario)]
+        if not isinstance(event, CellResult):
             pytest.skip(f"layout {cell.layout} forbids the start state {cell.state}")
+        if self._store is not None:
+            self._store.explored(event, scenario)
         return against_expectation(event, scenario)
+
+    def _is_final(self, event: Event, scenario: Scenario) -> bool:
+        if isinstance(event, CellResult | Impossible):
+            return True
+        if self._store is not None:
+            self._store.heard(event, scenario)
+        return False
+
+    def notes(self) -> list[str]:
+        """What was said since they were asked for last."""
+        said, self._said = self._said, []
+        return said
+
+    def _opened_store(self, config: pytest.Config) -> Store | None:
+        folder = store_of(config)
+        if folder is None:
+            return None
+        store = Store(folder, lambda text: self._said.append(text))
+        store.open()
+        config.add_cleanup(store.close)
+        return store
 
     def _server(self) -> Server:
         server = servers_of(self._config).server()
@@ -141,7 +174,8 @@ class _Run:
     def _crew(self) -> Workers:
         if self._workers is None:
             number = getattr(self._config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
-            self._workers = Workers(1, first_cpu=int(number))
+            running = None if self._store is None else self._store.place_for_journals()
+            self._workers = Workers(1, first_cpu=int(number), running=running)
             self._config.add_cleanup(self._workers.close)  # before the server's: cleanups run last in, first out
         return self._workers
 

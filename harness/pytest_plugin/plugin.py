@@ -7,7 +7,7 @@ or a generator is imported inside the hooks, once there is a scenario to run.
 import os
 import re
 import tomllib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,12 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.server import ServerAsker, ServerOwner
+    from harness.servers.server import Server
 
 SCENARIOS = ["scenarios/*.py"]
+NOTE = "note"
+"""The user property of what a person should know at once: it reaches the terminal from a worker of xdist, too."""
+_runs: list[pytest.Config] = []  # the innermost last: a test may run pytest
 _SERVERS = pytest.StashKey["ServerOwner | ServerAsker"]()
 
 
@@ -31,13 +35,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--harness-seed", metavar="N", help=f"of what is chosen at random; default: 0 ({where})")
     group.addoption("--harness-budget", metavar="TIME", help=f"for all cells together, such as 30s or 2m ({where})")
+    group.addoption(
+        "--harness-store",
+        metavar="DIR",
+        help=f"where witnesses are kept, off for nowhere; default: .harness, or HARNESS_STORE ({where})",
+    )
     parser.addini("harness_scenarios", "the scenario files, as patterns below the root folder", "args", SCENARIOS)
     parser.addini("harness_server", "as --harness-server", "string", "")
     parser.addini("harness_seed", "as --harness-seed", "string", "")
     parser.addini("harness_budget", "as --harness-budget", "string", "")
+    parser.addini("harness_store", "as --harness-store", "string", "")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _runs.append(config)
     config.addinivalue_line("markers", "harness: a cell of a scenario, run by upsert-harness")
     seed_of(config)
     if setting(config, "budget"):
@@ -50,6 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
             parse_spec(given)
         except ServerError as error:
             raise pytest.UsageError(f"--harness-server: {error}") from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config in _runs:
+        _runs.remove(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -70,6 +86,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     started: Any = getattr(config.stash.get(_SERVERS, None), "started", None)
     if hasattr(started, "describe"):
         terminalreporter.write_line(f"upsert-harness: server {started.describe()}")
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    told = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == NOTE]
+    for note in dict.fromkeys(map(str, told)):  # a report knows what its call, set-up and end have said
+        terminalreporter.write_line(f"upsert-harness: {note}")
+    if (folder := store_of(config)) is not None and any(folder.glob("witnesses/*.json")):
+        terminalreporter.write_line(f"upsert-harness: witnesses are in {folder / 'witnesses'}")
 
 
 # Collection ---------------------------------------------------------------------------------------------------------
@@ -123,9 +145,9 @@ def setting(config: pytest.Config, name: str) -> str | None:
     if told is not None:
         return str(told[name]) if told[name] else None
     given = config.getoption(f"harness_{name}") or config.getini(f"harness_{name}")
-    if not given and not (name == "server" and os.environ.get("HARNESS_SERVER")):
+    if not given and not (name in ("server", "store") and os.environ.get(f"HARNESS_{name.upper()}")):
         given = _tool_harness(config).get(name)
-    return str(given) if given else None
+    return str(given) if given or given is False else None
 
 
 def _tool_harness(config: pytest.Config) -> dict[str, Any]:
@@ -158,6 +180,12 @@ def budget_of(config: pytest.Config) -> float | None:
         raise pytest.UsageError(f"--harness-budget: {error.message}") from None
 
 
+def store_of(config: pytest.Config) -> Path | None:
+    """Where witnesses are kept; None: nowhere."""
+    given = setting(config, "store") or os.environ.get("HARNESS_STORE") or ".harness"
+    return None if given in ("off", "False") else config.rootpath / given
+
+
 # The server ---------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +204,25 @@ def servers_of(config: pytest.Config) -> "ServerOwner | ServerAsker":
     return config.stash[_SERVERS]
 
 
+def server_of_this_run(at_the_end: Callable[[], None]) -> "Server | None":
+    """The server of the pytest run that we are in, for tests that draw trials; None if we are in none.
+
+    `at_the_end` is called before it goes. Where there is no server the test is skipped, as cells are; in CI this
+    raises ServerError.
+    """
+    if not _runs:
+        return None
+    from harness.servers.server import ServerError
+
+    server = servers_of(_runs[-1]).server()
+    if isinstance(server, ServerError):
+        if os.environ.get("CI"):
+            raise server
+        pytest.skip(str(server))
+    _runs[-1].add_cleanup(at_the_end)
+    return server
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """pytest-xdist is about to start a worker."""
@@ -184,5 +231,6 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["harness"] = {
         "seed": setting(config, "seed"),
         "budget": setting(config, "budget"),
+        "store": setting(config, "store"),
         "server": owner.address(),
     }

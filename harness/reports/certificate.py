@@ -16,9 +16,8 @@ from harness.model.cell import Cell, Isolation
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Coverage, Verdict
 from harness.oracles import ORACLES
-from harness.reports.json_report import harness_version
 from harness.reports.summary import counted
-from harness.scenario.discovery import digest, file_digest, shipped
+from harness.scenario.discovery import digest, file_digest, harness_version, shipped
 from harness.scenario.language import Scenario
 from harness.scenario.strategy import Strategy
 from harness.servers.server import Server

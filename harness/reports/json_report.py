@@ -2,27 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from typing import Any
 
 from harness.campaign.campaign import Options, Report
 from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.verdict import CellResult, Finding
+from harness.reports.story import story
 from harness.reports.witness import witness
+from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
 
 FORMAT = 1
 
 Operations = Mapping[str, Sequence[str]]
 """Scenario -> the names of its operations."""
-
-
-def harness_version() -> str:
-    try:
-        return version("upsert-harness")
-    except PackageNotFoundError:  # run from a checkout
-        return "unreleased"
 
 
 def json_report(report: Report, operations: Operations | None = None) -> str:
@@ -100,6 +95,7 @@ def _cell(result: CellResult, operations: Sequence[str]) -> dict[str, Any]:
         "sampled": coverage.sampled,
         "sampled_of": round(coverage.sampled_of),
         "repeated": coverage.repeated,
+        "drawn": {"trials": coverage.drawn, "met": coverage.drawn_met, "refused": coverage.drawn_refused},
         "reduction": coverage.reduction,
         "elapsed_s": round(result.elapsed_s, 3),
         "findings": [_finding(finding, result.source) for finding in result.findings],
@@ -117,9 +113,11 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "count": finding.count,
         "contest": str(finding.contest),
         "schedule": _line(finding.schedule),
+        "story": list(story(finding)),
         "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,
+        "shrunk": finding.shrunk and asdict(finding.shrunk),
         "ungated": finding.ungated and {"hits": finding.ungated.hits, "tries": finding.ungated.tries},
     }
 

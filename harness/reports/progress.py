@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from harness.campaign.campaign import Progress
+from harness.campaign.campaign import Note, Progress
 from harness.model.verdict import CellResult, Verdict
 
 LINE_EVERY_S = 10.0
@@ -18,7 +18,7 @@ LINE_EVERY_S = 10.0
 class Listener(Protocol):
     """What a campaign tells its progress to."""
 
-    def __call__(self, event: CellResult | Progress, /) -> None: ...
+    def __call__(self, event: CellResult | Progress | Note, /) -> None: ...
 
 
 @contextmanager
@@ -53,14 +53,15 @@ class _Live:
         self._bar = bar
         self._task = bar.add_task("", total=None)
 
-    def __call__(self, event: CellResult | Progress, /) -> None:
+    def __call__(self, event: CellResult | Progress | Note, /) -> None:
         if isinstance(event, Progress):
             # Not markup: a cell's id has brackets.
             self._bar.update(
                 self._task, completed=event.done, total=event.total, description=event.text.replace("[", r"\[")
             )
-        elif _is_worse(event):
-            self._bar.console.print(worse(event), markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, Note) or _is_worse(event):
+            text = event.text if isinstance(event, Note) else worse(event)
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:
@@ -68,8 +69,10 @@ class _Lines:
         self._console = console
         self._said = time.monotonic()
 
-    def __call__(self, event: CellResult | Progress, /) -> None:
-        if isinstance(event, CellResult):
+    def __call__(self, event: CellResult | Progress | Note, /) -> None:
+        if isinstance(event, Note):
+            self._say(event.text)
+        elif isinstance(event, CellResult):
             if _is_worse(event):
                 self._say(worse(event))
         elif time.monotonic() - self._said >= LINE_EVERY_S or event.done == event.total:

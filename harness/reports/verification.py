@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.reports.certificate import Entry
-from harness.reports.json_report import harness_version
+from harness.scenario.discovery import harness_version
 
 
 @dataclass(frozen=True, slots=True)

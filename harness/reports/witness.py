@@ -1,4 +1,4 @@
-"""The interleaving table: one column per session, time downwards, then what was expected and what was found.
+"""The interleaving table: one column per session, time downwards, then what went wrong, was expected and was found.
 
 Waits are written as PostgreSQL's isolation tester writes them.
 """
@@ -16,8 +16,9 @@ from harness.model.contest import OpRef
 from harness.model.outcome import Ok, Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
-from harness.model.verdict import Finding, Rate
+from harness.model.verdict import Finding, Rate, Shrunk
 from harness.reports.differences import expected_and_found, is_made_name
+from harness.reports.story import paragraph
 from harness.scenario.discovery import shipped
 
 WIDTH = 100
@@ -40,11 +41,18 @@ def witness(finding: Finding, source: str = "") -> str:
             f"start state '{finding.contest.state}', {finding.contest.pattern}",
             interleaving(named(finding.trace, finding.found), len(finding.contest.sessions)),
             "",
+            *told_as_story(finding),
             *expected_and_found(finding),
             how_sure(finding),
             replay_line(finding.schedule, source),
         ]
     )
+
+
+def told_as_story(finding: Finding) -> list[str]:
+    """What went wrong, a paragraph; nothing where it is not known."""
+    lines = paragraph(finding, WIDTH)
+    return [*lines, ""] if lines else []
 
 
 def kind(finding: Finding) -> str:
@@ -61,7 +69,15 @@ def how_sure(finding: Finding) -> str:
     aged = ", statements prepared with generic plans" if schedule.aged else ""
     contests = "1 contest" if finding.count == 1 else f"{finding.count} contests"
     replayed = f"replayed {finding.replayed} of {finding.replays} times"
-    return f"run {where}{aged}; {replayed}{without_gates(finding.ungated)}; shown by {contests} of this cell"
+    shown = f"run {where}{aged}; {replayed}{without_gates(finding.ungated)}; shown by {contests} of this cell"
+    return f"{shown}; {drawn(finding.shrunk)}" if finding.shrunk else shown
+
+
+def drawn(shrunk: Shrunk) -> str:
+    """`drawn, and shrunk from 4 sessions, 9 calls, 31 steps; all 6 simpler contests of the small scope pass`"""
+    size = f"{shrunk.sessions} sessions, {shrunk.calls} calls, {shrunk.steps} steps"
+    pass_ = f"; all {shrunk.smaller} simpler contests of the small scope pass" if shrunk.smaller else ""
+    return f"drawn, and shrunk from {size}{pass_}"
 
 
 def without_gates(rate: Rate | None) -> str:
@@ -97,17 +113,22 @@ def _from(source: str) -> str:
 
 
 def interleaving(trace: Trace, sessions: int) -> str:
-    """The table itself: `| s1 | s2 |`."""
+    """The table itself: `|   | s1 | s2 |`, steps numbered from 1."""
     columns = max(sessions, *(event.session + 1 for event in trace)) if trace else sessions
-    most = max(_NARROWEST, (WIDTH - 1) // columns - 3)
-    rows = [(session, textwrap_all(lines, most)) for session, lines in _rows(trace)]
+    number = len(str(max((event.step + 1 for event in trace), default=1)))
+    most = max(_NARROWEST, (WIDTH - 4 - number) // columns - 3)
+    rows = [(step, session, textwrap_all(lines, most)) for step, session, lines in _rows(trace)]
     widths = [
-        max([_NARROWEST, *(len(line) for session, lines in rows if session == column for line in lines)])
+        max([_NARROWEST, *(len(line) for _, session, lines in rows if session == column for line in lines)])
         for column in range(columns)
     ]
-    table = [_line([f"s{column + 1}" for column in range(columns)], widths), _line(["-" * w for w in widths], widths)]
-    for session, lines in rows:
-        table += [_line([line if column == session else "" for column in range(columns)], widths) for line in lines]
+    widths = [number, *widths]
+    head = ["", *(f"s{column + 1}" for column in range(columns))]
+    table = [_line(head, widths), _line(["-" * w for w in widths], widths)]
+    for step, session, lines in rows:
+        numbers = [step, *[""] * (len(lines) - 1)]
+        for shown, line in zip(numbers, lines, strict=True):
+            table.append(_line([shown.rjust(number), *(line if c == session else "" for c in range(columns))], widths))
     return "\n".join(table)
 
 
@@ -115,14 +136,16 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
 
-def _rows(trace: Trace) -> Iterable[tuple[int, list[str]]]:
-    """What each event adds to its session's column, as yet unwrapped."""
+def _rows(trace: Trace) -> Iterable[tuple[str, int, list[str]]]:
+    """The step where one begins, and what each event adds to its session's column, as yet unwrapped."""
     last: dict[int, Event] = {}  # of each session: a statement that waits is written out once
-    events = list(_without_idle_gates(trace))
-    for event in events:
+    numbered = -1
+    for event in _without_idle_gates(trace):
         known = last.get(event.session)
         open_before = known is not None and known.happening is Happening.WAITING and known.statement == event.statement
-        yield event.session, _cell(event, open_before)
+        begins = event.step > numbered and event.happening is not Happening.ANSWERED
+        numbered = max(numbered, event.step)
+        yield str(event.step + 1) if begins else "", event.session, _cell(event, open_before)
         last[event.session] = event
 
 
@@ -155,7 +178,7 @@ def _without_idle_gates(trace: Trace) -> Iterable[Event]:
             if not passed:
                 yield held
             elif event.happening is Happening.COMPLETED:
-                event = Event(event.step, event.session, Happening.SENT, event.statement, event.result)
+                event = Event(held.step, event.session, Happening.SENT, event.statement, event.result)
         held = None
         if event.happening is Happening.WAITING and event.result.startswith("at gate "):
             held = event

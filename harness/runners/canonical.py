@@ -103,6 +103,16 @@ class Canonicaliser:
 
     # ---- generated ids --------------------------------------------------------------------------------------------
 
+    def masked(self, value: str, type_: int, started: str, given: frozenset[object]) -> str:
+        """A single value as two trials have it in common; what a call was given stays as it is."""
+        if value in given:
+            return value
+        if type_ in _TIMES:
+            return _when(_moment(value), _moment(started)) or value
+        if _is_uuid(value):
+            return "<uuid>"
+        return "<id>" if self._is_number(value) else value
+
     def _is_number(self, text: object) -> bool:
         """Whether a number was drawn from a sequence: they start where no argument does."""
         if isinstance(text, str):

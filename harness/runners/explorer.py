@@ -13,6 +13,8 @@ from harness.model.contest import Call, Contest, OpRef, Order
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Outcome, Refused, Unknown
 from harness.model.schedule import Failing, Fault
 from harness.runners.canonical import Canonicaliser, Queries, Seen
+from harness.runners.journal import Journal, Noted, Way
+from harness.runners.observed import Watcher
 from harness.runners.recorder import Recorder
 from harness.scenario.bodies import wants_pool
 from harness.scenario.language import Scenario
@@ -25,6 +27,7 @@ from harness.sessions.hub import Hub
 from harness.sessions.overlap import Overlap
 from harness.sessions.session import Operation, Session
 from harness.sessions.steering import Ended, Observer, Steering, Tracker
+from harness.sessions.steering import Scheduler as Steers
 
 Body = Callable[..., Any]
 BodiesOf = Callable[[int], Sequence[Mapping[str, Body]]]
@@ -89,7 +92,10 @@ class Explorer:
         steering: Steering,
         *,
         autocommit: bool = True,
+        journal: Journal | None = None,
+        alone: Way = Way.ALONE,
     ) -> None:
+        self.journal, self._way_alone = journal, alone
         self.arena, self.scenario, self.isolation, self.steering = arena, scenario, isolation, steering
         self._bodies, self._autocommit = bodies, autocommit
         self._canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
@@ -132,8 +138,12 @@ class Explorer:
         arena, programs = self.arena, _programs(contest, calls)
         arena.begin(self.isolation, aged=self.aged)
         hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker, fault)
+        steers: Steers = scheduler
+        if self.journal:
+            self.journal.begins(contest, Way.CHOSEN, gates=arena.gated, aged=self.aged, fault=fault)
+            steers = Noted(scheduler, self.journal)
         try:
-            ended = hub.run(programs, scheduler)
+            ended = hub.run(programs, steers)
             if fault is not None and fault.failing is Failing.LOST and ended.failed is not None:
                 _forget(answers, OpRef(*ended.failed))
             scheduler.finished(ended.choices)
@@ -146,6 +156,8 @@ class Explorer:
         for ref in contest.operations:
             answers.setdefault(ref, Unknown())
         reading = arena.finish()
+        if self.journal:
+            self.journal.ends()
         return Trial(self._see(contest, answers, left or reading), ended, _before(ended), retried)
 
     def overlap(self, contest: Contest, times: int) -> Iterator[Seen]:
@@ -157,6 +169,8 @@ class Explorer:
                 calls = self._calls(contest, answers, None)
                 arena, programs = self.arena, _programs(contest, calls)
                 arena.begin(self.isolation, aged=self.aged)
+                if self.journal:
+                    self.journal.begins(contest, Way.AT_ONCE, aged=self.aged)
                 try:
                     Overlap(arena.control, self.steering, arena.owners).race(programs, first=attempt % len(programs))
                 except BaseException:
@@ -174,17 +188,31 @@ class Explorer:
         key = (contest, order)
         if key not in self._serial:
             # Gates that hold nobody back must not change anything, nor where earlier trials left room on the heap.
-            self.arena.gated = bool(self.arena.gates.gates)
-            try:
+            with self.arena.gates_open(bool(self.arena.gates.gates)):
                 first = self._one_at_a_time(contest, order)
-            finally:
-                self.arena.gated = False
-            second = self._one_at_a_time(contest, order, truncate=True)
+            with self.arena.gates_open(False):
+                second = self._one_at_a_time(contest, order, truncate=True)
             if first.outcome != second.outcome:
                 names = ", ".join(f"s{ref.session + 1}" for ref in order)
                 raise NotDeterministicAlone(f"not deterministic alone: order {names}, run twice, came to two outcomes")
             self._serial[key] = self._by_outcome[first.outcome] = first
         return self._serial[key].outcome
+
+    def serial_once(self, contest: Contest, order: Order) -> Outcome:
+        """The same from one run: for contests that are drawn, of which each order is asked for once or twice."""
+        key = (contest, order)
+        if key not in self._serial:
+            with self.arena.gates_open(False):
+                seen = self._one_at_a_time(contest, order)
+            self._serial[key] = self._by_outcome[seen.outcome] = seen
+        return self._serial[key].outcome
+
+    def forget(self, contest: Contest) -> None:
+        """A contest that was drawn, passed, and will not be asked for again."""
+        self._starts.pop(contest, None)
+        self.arena.seeds.pop(contest, None)
+        for key in [key for key in self._serial if key[0] == contest]:
+            del self._serial[key]
 
     def serial_aged(self, contest: Contest, order: Order) -> Outcome:
         """The same with statements prepared at once and generic plans."""
@@ -216,26 +244,40 @@ class Explorer:
         """The operations one at a time in this order, once; nothing is remembered."""
         return self._one_at_a_time(contest, order)
 
-    def record_serial(self, contest: Contest, order: Order) -> tuple[Outcome, Recorder]:
+    def record_serial(
+        self, contest: Contest, order: Order, recorder: Recorder, tracker: Tracker | None = None
+    ) -> Outcome:
         """The same once more, for its trace."""
-        recorder = Recorder()
-        seen = self._one_at_a_time(contest, order, recorder=recorder, truncate=True)
-        return seen.outcome, recorder
+        return self._one_at_a_time(contest, order, recorder=recorder, truncate=True, tracker=tracker).outcome
+
+    def watcher(self, contest: Contest) -> Watcher:
+        """A recorder that sees more of the next trial of this contest."""
+        return Watcher(self.arena, self._canonical, _arguments(contest), self.isolation)
 
     def _one_at_a_time(
-        self, contest: Contest, order: Order, *, recorder: Recorder | None = None, truncate: bool = False
+        self,
+        contest: Contest,
+        order: Order,
+        *,
+        recorder: Recorder | None = None,
+        truncate: bool = False,
+        tracker: Tracker | None = None,
     ) -> Seen:
         self.prepare(contest, truncate=truncate)
         answers: dict[OpRef, Answer] = {}
         calls = self._calls(contest, answers, recorder, alone=True)
         arena = self.arena
         arena.begin(self.isolation, aged=self.aged)
-        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer)
+        hub = Hub(arena.control, self.steering, arena.owners, recorder or self.observer, tracker)
+        if self.journal:
+            self.journal.begins(contest, self._way_alone, gates=arena.gated, aged=self.aged)
         try:
             ended = hub.run([[calls(ref) for ref in order]], _Alone())
         except BaseException:
             arena.discard()
             raise
+        if self.journal:
+            self.journal.ends()
         if ended.hang:
             for ref in order:
                 answers.setdefault(ref, Unknown())
@@ -341,6 +383,8 @@ class Explorer:
                 session.operation, session.random, session.clock = known_as or ref, None, 0.0
                 if recorder and alone:
                     recorder.column = ref.session
+                if self.journal and alone:
+                    self.journal.chosen(ref.session, (ref.session,), "run")
                 door = pool_of(ref) if self._wants_pool(made.operation, body) else connection_of(ref, session)
                 try:
                     answer: Answer = Ok(body(door, **arguments))

@@ -18,6 +18,9 @@ class Statements:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, tuple[type, ...]], Statement] = {}
 
+    one_by_one = False
+
+    def settled(self) -> None: ...
     def step_begins(self, session: int) -> None: ...
 
     def sent(self, session: int, statement: Statement, result: str) -> None:

@@ -9,6 +9,8 @@ from harness.sessions.statement import Statement
 class Recorder:
     """An Observer of the hub. Costs more than the trial itself, so only findings and replays are recorded."""
 
+    one_by_one = False
+
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._step = -1
@@ -18,6 +20,8 @@ class Recorder:
     def step_begins(self, session: int) -> None:
         self._step += 1
         self._prints.append([])
+
+    def settled(self) -> None: ...
 
     def sent(self, session: int, statement: Statement, result: str) -> None:
         self._add(session, Happening.SENT, statement, result)

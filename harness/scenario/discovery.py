@@ -10,6 +10,7 @@ import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
@@ -62,11 +63,26 @@ def shipped() -> Path:
     return installed if installed.is_dir() else package.parent / "scenarios"
 
 
+def harness_version() -> str:
+    """Of the package as it is installed."""
+    try:
+        return version("upsert-harness")
+    except PackageNotFoundError:  # run from a checkout
+        return "unreleased"
+
+
 def digest(scenario: Scenario, layout: str) -> str:
     """Of what a recorded schedule depends on: tables, layout and operations, not the strategies' bodies."""
     parts = [scenario.tables, scenario.layouts[layout]]
     parts += [f"{name}\n{_source(operation.body)}" for name, operation in sorted(scenario.operations.items())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def digests(scenario: Scenario, layout: str) -> dict[str, str]:
+    """`digest` part by part: where the whole differs, these say what has changed."""
+    parts = {"tables": scenario.tables, f"layout {layout}": scenario.layouts[layout]}
+    parts |= {f"operation {name}": _source(made.body) for name, made in scenario.operations.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in sorted(parts.items())}
 
 
 def file_digest(scenario: Scenario) -> str:

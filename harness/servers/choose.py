@@ -168,6 +168,12 @@ def configured() -> str | None:
     return value
 
 
+def recorded_on(server_id: str) -> str:
+    """The embedded server of the major version a line names, where nothing else was asked for and there is one."""
+    major = server_id.removeprefix("pg").partition(".")[0]
+    return f"embedded:{major}" if settled("auto")[0].provider == "auto" and major in embedded.WHEEL_MAJORS else "auto"
+
+
 def start(spec: Spec, purpose: Purpose, because: str) -> AbstractContextManager[Server]:
     match spec.provider:
         case "embedded":

@@ -230,6 +230,11 @@ class Arena:
             self._ready(self.control.run_raw(self._made_ready(self._seed, truncate=self.truncates)))
 
     @property
+    def started(self) -> str:
+        """clock_timestamp() when the tables were last made ready."""
+        return self._started
+
+    @property
     def _reads(self) -> int:
         return len(self.tables) + self._query_count
 
@@ -362,6 +367,15 @@ class Arena:
         if self.cpu is not None and self.server.local:
             with suppress(OSError):
                 os.sched_setaffinity(pid, {self.cpu})
+
+    @contextmanager
+    def gates_open(self, gated: bool) -> Iterator[None]:
+        """Within the block gates hold sessions, or do not, whatever holds around it."""
+        before, self.gated = self.gated, gated
+        try:
+            yield
+        finally:
+            self.gated = before
 
     @contextmanager
     def spread_out(self) -> Iterator[None]:

@@ -34,7 +34,7 @@ GATE_KEYS = _FIRST, _SECOND = (1163416881, 1163416882)
 
 _ROWS_MAX = 2  # of one statement before which it is held, the first apart: each gate multiplies the orders
 
-_WAIT = f"""
+_ANNOUNCES = f"""DECLARE
   held int := {_FIRST};
   backend int := pg_backend_pid();
 BEGIN
@@ -49,11 +49,23 @@ END"""
 _PLPGSQL = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS"
 _ON = "current_setting('harness.gates', true) = 'on'"
 
-FUNCTIONS = f"""
+
+def functions(waits: str = _ANNOUNCES, *, called_in: str | None = None) -> str:
+    """What gates call. `waits` is the body of the one that all end in: how a session stands at a place.
+
+    Of the others only those that the SQL `called_in` speaks of, if that is told.
+    """
+    places = [text for name, text in _PLACES.items() if called_in is None or f"harness_gates.{name}(" in called_in]
+    return f"""
 CREATE SCHEMA harness_gates;
 CREATE FUNCTION harness_gates.wait(place text) RETURNS void {_PLPGSQL} $gate$
-DECLARE {_WAIT} $gate$;
+{waits} $gate$;
+{"".join(places)}
+GRANT USAGE ON SCHEMA harness_gates TO PUBLIC;"""
 
+
+_PLACES = {
+    "statement": f"""
 CREATE FUNCTION harness_gates.statement() RETURNS trigger {_PLPGSQL} $gate$
 BEGIN
   IF {_ON} THEN
@@ -62,7 +74,8 @@ BEGIN
   END IF;
   RETURN NULL;
 END $gate$;
-
+""",
+    "row": f"""
 CREATE FUNCTION harness_gates.row() RETURNS trigger {_PLPGSQL} $gate$
 DECLARE
   n int;
@@ -79,7 +92,8 @@ BEGIN
   END IF;
   RETURN new;
 END $gate$;
-
+""",
+    "after_row": f"""
 CREATE FUNCTION harness_gates.after_row() RETURNS trigger {_PLPGSQL} $gate$
 BEGIN
   IF {_ON} THEN
@@ -87,7 +101,8 @@ BEGIN
   END IF;
   RETURN NULL;
 END $gate$;
-
+""",
+    "before_the_indexes": f"""
 -- Not IMMUTABLE in truth: its value is, and what else it does is the point. Rows that are updated pass it, too, but
 -- only if their page has no room for a HOT update: that depends on the heap's past, so they are not held.
 CREATE FUNCTION harness_gates.before_the_indexes(int, place text) RETURNS int IMMUTABLE {_PLPGSQL} $gate$
@@ -97,7 +112,8 @@ BEGIN
   END IF;
   RETURN 0;
 END $gate$;
-GRANT USAGE ON SCHEMA harness_gates TO PUBLIC;"""
+""",
+}
 
 # Triggers fire in the order of their names: '!' sorts before whatever the application called its own, and before the
 # triggers of foreign keys.
@@ -146,25 +162,39 @@ class Installed:
 
     gates: Gates
     missing: tuple[str, ...] = ()
+    made: tuple["Made", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was done to put gates on one table, in the order in which it was done."""
+
+    table: str
+    statements: tuple[str, ...]
+    indexes: bool  # rebuilt, so that there is a gate before them; else there are triggers
 
 
 def install(control: Control, tables: Sequence["TableFacts"], gates: Gates) -> Installed:
     """Put gates on the tables of a database of our own; a setting of the session closes and opens them."""
     after = gates is Gates.ALL
-    control.run(FUNCTIONS)
-    missing = []
+    control.run(functions())
+    missing, made = [], []
     for table in tables:
         with_rows = after and _one(control, _FIRES_AFTER_ROWS.format(oid=table.oid)) == "t"
         statements = _BEFORE + (_AFTER if after else "") + (_AFTER_ROWS if with_rows else "")
-        control.run(statements.format(table=table.name))
-        why_not = _install_before_the_indexes(control, table)
-        if why_not:
-            missing.append(f"{table.name}: {why_not}")
-    return Installed(gates, tuple(missing))
+        control.run(triggers := statements.format(table=table.name))
+        made.append(Made(table.name, (triggers.strip(),), indexes=False))
+        rebuilt = _install_before_the_indexes(control, table)
+        if isinstance(rebuilt, str):
+            missing.append(f"{table.name}: {rebuilt}")
+        elif rebuilt:
+            made.append(Made(table.name, tuple(rebuilt), indexes=True))
+    return Installed(gates, tuple(missing), tuple(made))
 
 
-def _install_before_the_indexes(control: Control, table: "TableFacts") -> str | None:
-    """An index that is older than every other one, which have to be made anew; why not, where that is not possible.
+def _install_before_the_indexes(control: Control, table: "TableFacts") -> list[str] | str:
+    """An index that is older than every other one, which have to be made anew: what was done for it, if it is of use;
+    why not, where it is not possible.
 
     Only where there are two unique ones: an ON CONFLICT that loses the race for its arbiter probes again, and one that
     loses it for another index fails.
@@ -172,7 +202,7 @@ def _install_before_the_indexes(control: Control, table: "TableFacts") -> str | 
     drawn = sql.Literal([column.name for column in table.columns if column.generated]).as_string(None)
     ((unique, replicates, kind),) = control.run(_UNIQUE.format(drawn=f"{drawn}::name[]", oid=table.oid))[0]
     if int(unique or 0) < 2:
-        return None
+        return []
     if kind == "p":
         return "the indexes of a partitioned table are not rebuilt"
     if replicates == "t":
@@ -201,7 +231,7 @@ def _install_before_the_indexes(control: Control, table: "TableFacts") -> str | 
         return f"its indexes cannot be rebuilt: {refused}"
     if _one(control, _IS_OLDEST.format(oid=table.oid)) != "t":
         return "its indexes were not rebuilt in order"
-    return None
+    return [*drop, *make]
 
 
 def _one(control: Control, query: str) -> str | None:

@@ -125,6 +125,8 @@ class Hub:
             self._advance(session)
         if waiters:
             self._settle()
+        if self.observer:
+            self.observer.settled()
         self._let_go(held_back)
         self._mark_ends(number)
         if self.tracker:
@@ -400,7 +402,8 @@ class Hub:
 
     def _hold_back(self, waiters: list[Session]) -> list[Session]:
         """Who wakes first is a race inside the server: stop them all before it begins."""
-        if len(waiters) < 2:
+        looked_at = self.observer is not None and self.observer.one_by_one and self.steering.wake_order == "signal"
+        if len(waiters) < (1 if looked_at else 2):
             return []
         if self.steering.wake_order == "dropped":
             raise OrderLost("two sessions wait for the same one, and this server gives no control over who wakes first")
@@ -427,6 +430,8 @@ class Hub:
             self._signal(chosen, signal.SIGCONT)
             chosen.stopped = False
             self._settle()
+            if self.observer:
+                self.observer.settled()
 
     def _granted(self, stopped: list[Session]) -> list[Session]:
         """Who waits no longer; who has waited longest comes first."""

@@ -14,7 +14,7 @@ from harness.cli import explore, replay
 from harness.cli.main import main
 from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
-from harness.reports.json_report import harness_version
+from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
 from tests.reports.made import DUPLICATE, SERVER, result
 from tests.reports.schema import problems
@@ -65,7 +65,7 @@ def test_what_was_found_is_told_whatever_happens_then(
 ) -> None:
     use(SERVER, monkeypatch)
 
-    def ended(selections: list[Selection], servers: object, options: object, listen: Listener) -> None:
+    def ended(selections: list[Selection], servers: object, options: object, listen: Listener, _: object) -> None:
         listen(CellResult(selections[0].cells[1], UNSAFE, "seen"))
         raise error
 
@@ -96,7 +96,7 @@ def test_which_gates_are_asked_for(words: str, gates: Gates, monkeypatch: pytest
     use(SERVER, monkeypatch)
     asked: list[Gates] = []
 
-    def ended(selections: object, servers: object, options: Options, listen: Listener) -> None:
+    def ended(selections: object, servers: object, options: Options, listen: Listener, _: object) -> None:
         asked.append(options.gates)
         raise KeyboardInterrupt
 

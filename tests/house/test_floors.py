@@ -21,6 +21,7 @@ FLOORS = {
     "campaign": 5,
     "reports": 6,
     "doctor": 6,
+    "exports": 6,
     "cli": 7,
     "pytest_plugin": 7,
 }

@@ -13,9 +13,8 @@ from harness.campaign.campaign import Options, Report, Selection
 from harness.model.cell import Cell, Isolation
 from harness.model.verdict import CellResult, Coverage, Plan, Verdict
 from harness.reports.certificate import BadCertificate, certificate, read_certificate, why_not
-from harness.reports.json_report import harness_version
 from harness.reports.verification import first_difference
-from harness.scenario.discovery import load
+from harness.scenario.discovery import harness_version, load
 from tests.reports.made import DUPLICATE, SERVER, finding
 from tests.reports.schema import problems
 

@@ -9,7 +9,7 @@ from harness.doctor.consult import Consultation
 from harness.doctor.examine import Diagnosis, Examined, Repair
 from harness.doctor.output.place import place_of
 from harness.doctor.rules.rule import RULES
-from harness.reports.json_report import harness_version
+from harness.scenario.discovery import harness_version
 
 FORMAT = 1
 _LEVELS = {"error": "error", "warning": "warning", "hint": "note"}
