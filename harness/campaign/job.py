@@ -87,9 +87,14 @@ class Job:
     known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
     scenario_file: str = ""  # as a witness or journal is to name it
     contests: Packed | None = None  # in place of those of the scope: of the cells' state
+    alone: bool = False  # serial orders only
 
     def only(self, cells: tuple[Cell, ...]) -> "Job":
         return replace(self, cells=cells)
+
+    def about(self, *contests: Contest) -> "Job":
+        """The same, of these contests and no others."""
+        return replace(self, contests=Packed(contests))
 
     def run(self, arenas: "Arenas", *, by_force: bool) -> Iterator["Event"]:
         return run_job(self, arenas, by_force=by_force)
@@ -282,6 +287,7 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        alone=job.alone,
         examples=job.examples,
     )
     scope = contests(scenario, strategy, cell.state, job.sessions) if job.contests is None else ()

@@ -10,8 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -22,6 +21,7 @@ from harness.campaign.job import Arenas, Impossible, Job, Task, run_job
 from harness.campaign.store import bury
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.journal import SUFFIX, Journal, JournalError
+from harness.runners.processes import interrupts_held_back
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 from harness.sessions.watch import STUCK
@@ -43,7 +43,7 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.journal = None if running is None else running / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu, self.journal), daemon=True)
-        with _interrupts_held_back():
+        with interrupts_held_back():
             self.process.start()
         theirs.close()
         self.job: Task | None = None
@@ -63,17 +63,6 @@ class _Worker:
             self.process.kill()
             self.process.join()
         self.pipe.close()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: a new one is to know that it is not meant before it can hear it."""
-    resource_tracker.ensure_running()  # started by the first spawn otherwise, which would let interrupts in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers:
