@@ -320,7 +320,7 @@ class Explorer:
                 try:
                     answer: Answer = Ok(body(door, **arguments))
                 except (Exception, SystemExit) as error:
-                    answer = _answer_to(error, refusals)
+                    answer = answer_to(error, refusals)
                 if isinstance(door, GatedConnection) and not session.cut_off:
                     answer = _left_open(door, answer)
                 answers[ref] = answer
@@ -388,7 +388,7 @@ def _before(ended: Ended) -> frozenset[tuple[OpRef, OpRef]]:
     )
 
 
-def _answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
+def answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
     state = getattr(error, "sqlstate", None)
     for refusal in refusals:
         if (isinstance(refusal, str) and refusal == state) or (
