@@ -8,9 +8,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -18,6 +17,7 @@ from typing import Self
 
 from harness.campaign.job import Arenas, Impossible, Job, run_job
 from harness.model.verdict import CellResult, Verdict
+from harness.runners.processes import interrupts_held_back
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 from harness.sessions.watch import STUCK
@@ -37,7 +37,7 @@ class _Worker:
     def __init__(self, context: SpawnContext, cpu: int | None) -> None:
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu), daemon=True)
-        with _interrupts_held_back():
+        with interrupts_held_back():
             self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -57,17 +57,6 @@ class _Worker:
             self.process.kill()
             self.process.join()
         self.pipe.close()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: a new one is to know that it is not meant before it can hear it."""
-    resource_tracker.ensure_running()  # started by the first spawn otherwise, which would let interrupts in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers:

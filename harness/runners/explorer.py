@@ -322,7 +322,7 @@ class Explorer:
                 except (Exception, SystemExit) as error:
                     answer = answer_to(error, refusals)
                 if isinstance(door, GatedConnection) and not session.cut_off:
-                    answer = _left_open(door, answer)
+                    answer = left_open(door, answer)
                 answers[ref] = answer
                 if recorder:
                     recorder.column = None
@@ -389,6 +389,7 @@ def _before(ended: Ended) -> frozenset[tuple[OpRef, OpRef]]:
 
 
 def answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
+    """What a client is told by an exception that came out of a call."""
     state = getattr(error, "sqlstate", None)
     for refusal in refusals:
         if (isinstance(refusal, str) and refusal == state) or (
@@ -403,7 +404,7 @@ def answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str
     return Crashed(f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _left_open(connection: GatedConnection, answer: Answer) -> Answer:
+def left_open(connection: psycopg.Connection[Any], answer: Answer) -> Answer:
     """A call that returns inside its transaction has promised what nobody else will ever see."""
     if connection.closed:
         return answer if not isinstance(answer, Ok) else Crashed("closed its connection")
