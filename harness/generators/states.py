@@ -14,7 +14,7 @@ Statement = tuple[str, dict[str, object]]
 def key_bindings(contest: Contest, scenario: Scenario, names: tuple[str, ...]) -> tuple[tuple[object, ...], ...]:
     """The distinct combinations of these keys in the contest, from the calls that have all of them; () of no names."""
     found: dict[tuple[object, ...], None] = {} if names else {(): None}
-    for call in (call for calls in contest.sessions for call in calls):
+    for call in (*contest.prelude, *(call for calls in contest.sessions for call in calls)):
         keys = scenario.operations[call.operation].keys
         arguments = dict(call.arguments)
         choices = [[arguments[p] for p, key in keys.items() if key == name and p in arguments] for name in names]
@@ -37,7 +37,7 @@ def state_statements(scenario: Scenario, contest: Contest) -> list[Statement | C
             names = keys_in(statement)
             for values in key_bindings(contest, scenario, names):
                 todo.append((statement, dict(zip(names, values, strict=True))))
-    return todo
+    return [*todo, *contest.prelude]
 
 
 def _calls(scenario: Scenario, contest: Contest, call: Call, own: list[object]) -> list[Call]:
@@ -65,7 +65,7 @@ def _own_values(scenario: Scenario, contest: Contest) -> list[object]:
     """The values that belong to calls of the contest: a call of the start state must have others."""
     return [
         value
-        for calls in contest.sessions
+        for calls in (contest.prelude, *contest.sessions)
         for call in calls
         for name, value in call.arguments
         if isinstance(scenario.operations[call.operation].parameters[name], Own)

@@ -56,6 +56,8 @@ def encode(schedule: Schedule) -> str:
         "s": [[_call(call) for call in calls] for calls in contest.sessions],
         "st": contest.state,
     }
+    if contest.prelude:
+        members["b"] = [_call(call) for call in contest.prelude]
     if schedule.fault is not None:
         members["f"] = [schedule.fault.session, schedule.fault.command, schedule.fault.failing.value]
     text = json.dumps(members, separators=(",", ":")).encode()
@@ -79,6 +81,7 @@ def decode(line: str, enums: AnyEnum = no_enums) -> Schedule:
                 members["st"],
                 tuple(tuple(_read_call(call, enums) for call in calls) for calls in members["s"]),
                 members["p"],
+                tuple(_read_call(call, enums) for call in members.get("b", ())),
             ),
             choices=tuple(_read_choice(choice) for choice in members["c"]),
             gates=Gates(members["g"]),

@@ -33,6 +33,7 @@ class Contest:
     state: str
     sessions: tuple[tuple[Call, ...], ...]
     pattern: str  # the collision pattern: "same student, same course"
+    prelude: tuple[Call, ...] = ()  # operations run one after the other before the sessions begin
 
     @property
     def operations(self) -> tuple[OpRef, ...]:
@@ -43,7 +44,8 @@ class Contest:
 
     def __str__(self) -> str:
         sessions = "; ".join(f"s{i + 1}: {', '.join(map(str, calls))}" for i, calls in enumerate(self.sessions))
-        return f"from '{self.state}' ({self.pattern}): {sessions}"
+        first = f", then {', '.join(map(str, self.prelude))}" if self.prelude else ""
+        return f"from '{self.state}'{first} ({self.pattern}): {sessions}"
 
 
 def orders(

@@ -19,6 +19,7 @@ from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Scheduler
 from harness.sessions.arena import Arena, Reading, seed_bytes
 from harness.sessions.connection import GatedConnection
+from harness.sessions.control import SqlRefused
 from harness.sessions.footprints import Texts
 from harness.sessions.hub import Hub
 from harness.sessions.overlap import Overlap
@@ -33,8 +34,8 @@ class NotDeterministicAlone(RuntimeError):
     """A serial order disagrees with itself: nothing can be compared with it."""
 
 
-class StateImpossible(RuntimeError):
-    """The layout forbids the start state: there is no such cell."""
+class StateRefused(SqlRefused):
+    """An operation that leads to the start state fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Explorer:
         self._bodies, self._autocommit = bodies, autocommit
         self._canonical = Canonicaliser(arena.tables, arena.sequence_bases, queries_of(scenario)[1](arena))
         self._seen: dict[Any, Seen] = {}
-        self._pooled: dict[str, bool] = {}
+        self._pooled: dict[object, bool] = {}
         self._serial: dict[tuple[Contest, Order], Seen] = {}
         self._starts: dict[Contest, Seen] = {}
         self._by_outcome: dict[Outcome, Seen] = {}
@@ -275,25 +276,45 @@ class Explorer:
 
     def _make_seed(self, contest: Contest) -> bytes:
         steps = state_statements(self.scenario, contest)
-        if not any(isinstance(step, Call) for step in steps):
-            return seed_bytes(self.arena.scribe, [step for step in steps if not isinstance(step, Call)])
-        with psycopg.connect(self.arena.server.dsn(self.arena.database), autocommit=True) as connection:
-            self.arena.prepare(b"", truncate=True)
-            for step in steps:
-                if isinstance(step, Call):
-                    self.scenario.operations[step.operation].body(connection, **dict(step.arguments))
-                else:
-                    connection.execute(step[0], step[1] or None)
-            return self.arena.freeze()
+        scribe, calls = self.arena.scribe, [step for step in steps if isinstance(step, Call)]
+        if not calls:
+            return seed_bytes(scribe, [step for step in steps if not isinstance(step, Call)])
+        self.arena.prepare(b"", truncate=True)
+        for position, step in enumerate(steps):
+            if isinstance(step, Call):
+                self._lead_to_start(step, position)
+            else:
+                self.arena.control.run(seed_bytes(scribe, [step]))
+        return self.arena.freeze()
+
+    def _lead_to_start(self, call: Call, position: int) -> None:
+        """By the operation's own body, whatever is under test: both are to begin with the same rows."""
+        before = OpRef(-1, position)  # no session's: what it draws at random is nobody else's
+        answers: dict[OpRef, Answer] = {}
+        alone = Contest("", ((call,),), "")
+        bodies = [self.scenario.specification()]
+        operation = self._calls(alone, answers, None, bodies=bodies)(OpRef(0, 0), before)
+        self.arena.begin(Isolation.READ_COMMITTED)
+        Hub(self.arena.control, self.steering, self.arena.owners).run([[operation]], _Alone())
+        answer = answers.get(before, Unknown())
+        if not isinstance(answer, Ok | Refused):
+            raise StateRefused(f"{call} {answer}", answer.sqlstate if isinstance(answer, Failed) else "")
 
     def _calls(
-        self, contest: Contest, answers: dict[OpRef, Answer], recorder: Recorder | None, *, alone: bool = False
-    ) -> Callable[[OpRef], Operation]:
+        self,
+        contest: Contest,
+        answers: dict[OpRef, Answer],
+        recorder: Recorder | None,
+        *,
+        alone: bool = False,
+        bodies: Sequence[Mapping[str, Body]] = (),
+    ) -> Callable[..., Operation]:
         """How to make the calls of one trial: its processes, pools and connections are new."""
-        bodies = self._processes = self._bodies(len(contest.sessions))
+        autocommit = self._autocommit or bool(bodies)
+        bodies = self._processes = bodies or self._bodies(len(contest.sessions))
         connections: dict[int, GatedConnection] = {}
         pools: dict[int, Any] = {}
-        arena, autocommit = self.arena, self._autocommit
+        arena = self.arena
 
         def connection_of(ref: OpRef, session: Session) -> GatedConnection:
             if ref.session not in connections or connections[ref.session].closed:
@@ -306,14 +327,14 @@ class Explorer:
                 pools[process] = arena.pool(autocommit=autocommit)
             return pools[process]
 
-        def call(ref: OpRef) -> Operation:
+        def call(ref: OpRef, known_as: OpRef | None = None) -> Operation:
             made = contest.call(ref)
             body = bodies[ref.session][made.operation]
             arguments = dict(made.arguments)
             refusals = self.scenario.operations[made.operation].refusals
 
             def operation(session: Session) -> None:
-                session.operation, session.random, session.clock = ref, None, 0.0
+                session.operation, session.random, session.clock = known_as or ref, None, 0.0
                 if recorder and alone:
                     recorder.column = ref.session
                 door = pool_of(ref) if self._wants_pool(made.operation, body) else connection_of(ref, session)
@@ -323,7 +344,7 @@ class Explorer:
                     answer = answer_to(error, refusals)
                 if isinstance(door, GatedConnection) and not session.cut_off:
                     answer = left_open(door, answer)
-                answers[ref] = answer
+                answers[known_as or ref] = answer
                 if recorder:
                     recorder.column = None
                     recorder.answered(ref.session, str(made), str(answer))
@@ -334,9 +355,10 @@ class Explorer:
 
     def _wants_pool(self, operation: str, body: Body) -> bool:
         # The bodies of an operation are the same code in every trial, and asking costs as much as a round trip.
-        if operation not in self._pooled:
-            self._pooled[operation] = wants_pool(body)
-        return self._pooled[operation]
+        code = getattr(body, "__code__", operation)
+        if code not in self._pooled:
+            self._pooled[code] = wants_pool(body)
+        return self._pooled[code]
 
     def _see(self, contest: Contest, answers: Mapping[OpRef, Answer], reading: Reading) -> Seen:
         key: Any = None
@@ -355,7 +377,7 @@ class Explorer:
         return seen
 
 
-def _programs(contest: Contest, calls: Callable[[OpRef], Operation]) -> list[list[Operation]]:
+def _programs(contest: Contest, calls: Callable[..., Operation]) -> list[list[Operation]]:
     return [[calls(OpRef(s, p)) for p in range(len(session))] for s, session in enumerate(contest.sessions)]
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from select import select
 from typing import Any
 
@@ -69,6 +70,23 @@ SELECT c.oid, c.oid::regclass, a.attname, a.atttypid,
 _SEQUENCES = """
 SELECT c.oid::regclass::text, s.seqmax
   FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid ORDER BY c.oid"""
+
+
+_TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00)?"')  # as JSON has it; literals have no microseconds
+
+
+def _long_ago(rows: Sequence[str], started: str) -> dict[str, str]:
+    """For each time that was made while the tables were filled, one of 2001; others lose what is below a second."""
+    made = {time[0] for text in rows for time in _TIME.finditer(text)}
+    moments = {time: datetime.fromisoformat(time.strip('"')).replace(tzinfo=UTC) for time in made}
+    began = datetime.fromisoformat(started)
+    ticks = {moment: timedelta(seconds=tick) for tick, moment in enumerate(sorted(set(moments.values())))}
+    told = {}
+    for time, moment in moments.items():
+        near = abs((moment - began).total_seconds()) < 60
+        other = datetime(2001, 1, 1) + ticks[moment] if near else moment.replace(microsecond=0)
+        told[time] = f'"{other:%Y-%m-%dT%H:%M:%S}{"+00:00" if "+" in time else ""}"'
+    return told
 
 
 class Arena:
@@ -181,12 +199,22 @@ class Arena:
         return Reading(tuple(results[:count]), tuple(results[count:reads]), started)
 
     def freeze(self) -> bytes:
-        """What stands in the tables now, as statements: a start state made by running operations, to be made again."""
+        """What stands in the tables now, as statements: a start state made by running operations, to be made again.
+
+        Sequences go on from where they are. Times become times long ago, in the same order: those of a start state must
+        not look like the trial's, nor move away from it trial by trial.
+        """
+        as_json = "SELECT coalesce(json_agg(t), '[]') FROM {} t"
+        read = [self.control.run(as_json.format(table.name))[0][0][0] or "" for table in self.tables]
+        long_ago = _long_ago(read, self._started)
         statements = []
-        for table in self.tables:
-            ((rows,),) = self.control.run(f"SELECT quote_literal(coalesce(json_agg(t), '[]')) FROM {table.name} t")[0]
-            made_of = f"SELECT * FROM json_populate_recordset(NULL::{table.name}, {rows})"
+        for table, rows in zip(self.tables, read, strict=True):
+            frozen = sql.Literal(_TIME.sub(lambda time: long_ago.get(time[0], time[0]), rows)).as_string(None)
+            made_of = f"SELECT * FROM json_populate_recordset(NULL::{table.name}, {frozen})"
             statements.append(f"INSERT INTO {table.name} OVERRIDING SYSTEM VALUE {made_of}")
+        for sequence, _ in self.control.run(_SEQUENCES)[0]:
+            last, called = self.control.run(f"SELECT last_value, is_called FROM {sequence}")[0][0]
+            statements.append(f"SELECT setval('{sequence}', {last}, '{called}')")
         return ";".join(statements).encode()
 
     def look(self) -> Reading:

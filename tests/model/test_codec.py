@@ -67,7 +67,11 @@ schedules = st.builds(
         Cell, names, names, names, names, st.sampled_from(Isolation), st.integers(13, 30).map("pg{}".format)
     ),
     contest=st.builds(
-        Contest, names, st.lists(st.lists(calls, max_size=3).map(tuple), max_size=4).map(tuple), st.text()
+        Contest,
+        names,
+        st.lists(st.lists(calls, max_size=3).map(tuple), max_size=4).map(tuple),
+        st.text(),
+        st.lists(calls, max_size=2).map(tuple),
     ),
     choices=st.lists(choices, max_size=12).map(tuple),
     gates=st.sampled_from(Gates),
