@@ -31,6 +31,7 @@ class Limits:
     deadline: float | None = None  # time.monotonic() at which the budget is spent
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
+    first_finding: bool = False  # is enough: what is unsafe is not explored on for further kinds
 
 
 @dataclass
@@ -136,6 +137,9 @@ class CellExplorer:
         try:
             gated = self._alone(contests)
             for contest in contests:
+                if self.limits.first_finding and self.tally.findings:
+                    self.tally.exhaustive = False
+                    break
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
             if self.tally.overlapped and not self.tally.findings:

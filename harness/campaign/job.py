@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -47,6 +47,7 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
+    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,24 @@ def run_job(job: Job, arenas: Arenas | None = None, *, by_force: bool = False) -
             arenas.close()
 
 
+_kept: list[Arenas] = []
+
+
+@contextmanager
+def keep_open(arenas: Arenas) -> Iterator[None]:
+    """Within the block `explored` finds and leaves its databases there: for a process that explores cell after cell."""
+    _kept.append(arenas)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def explored(job: Job) -> tuple[CellResult | Impossible, ...]:
+    """`run_job` for any executor: all of its results at once. Raises as `run_job` does."""
+    return tuple(run_job(job, _kept[-1] if _kept else None, by_force=bool(_kept)))
+
+
 def current_cpu() -> int | None:
     """The CPU that this process is pinned to, for its backends to follow; None if it is not."""
     if not hasattr(os, "sched_getaffinity"):
@@ -201,6 +220,7 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        first_finding=job.first_finding,
     )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:

@@ -45,7 +45,10 @@ def workload(scenario: Scenario, operation: str, mix: Mix, *, clients: int, call
     Where the keys have too few values for every call to have a new entity, calls share them.
     """
     draws = Random(f"{seed} {mix}")
-    subject_calls, setter_calls = _Calls(scenario.operations[operation]), _Calls(scenario.operations[setter(scenario, operation)])
+    subject_calls, setter_calls = (
+        _Calls(scenario.operations[operation]),
+        _Calls(scenario.operations[setter(scenario, operation)]),
+    )
     there = {Mix.NEW: 0, Mix.HOT: 1}.get(mix, EXISTING)
     new = count(there)
 

@@ -169,9 +169,7 @@ def card(measured: Iterable[Measured], contestant: Contestant, reference: Contes
     """Of the blocks of one server, what they say of a contestant, in ratios to the reference."""
     known = list(measured)
     mine, other = (_by_mix(known, who) for who in (contestant, reference))
-    told = {
-        mix: figures for mix in mixes if (figures := _figures(mine.get(mix, {}), other.get(mix, {}))) is not None
-    }
+    told = {mix: figures for mix in mixes if (figures := _figures(mine.get(mix, {}), other.get(mix, {}))) is not None}
     return Card(
         contestant,
         known[0].server if known else "",

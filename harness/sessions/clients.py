@@ -15,7 +15,9 @@ from harness.model.cell import Isolation
 from harness.servers.server import Server
 
 # What code under test may have left on a connection, short of its prepared statements: those are what it would keep.
-_PUT_BACK = "SELECT pg_advisory_unlock_all(); RESET SESSION AUTHORIZATION; RESET ALL; DISCARD TEMP; UNLISTEN *; CLOSE ALL"
+_PUT_BACK = (
+    "SELECT pg_advisory_unlock_all(); RESET SESSION AUTHORIZATION; RESET ALL; DISCARD TEMP; UNLISTEN *; CLOSE ALL"
+)
 
 
 class CountingConnection(psycopg.Connection[TupleRow]):
