@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from harness.campaign.replay import ReplayError
+from harness.cli.compare import compare
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
 from harness.cli.listing import listing
@@ -108,6 +109,7 @@ def main() -> None:
 main.add_command(listing)
 main.add_command(explore)
 main.add_command(replay)
+main.add_command(compare)
 main.add_command(doctor)
 main.add_command(explain)
 

@@ -1,7 +1,7 @@
 """What a strategy costs: blocks of one workload measured in turn, and the card that they come to.
 
-A block is a few calls of one strategy, by several clients at once, on tables made anew. Every strategy runs one block of
-each mix in every round, in an order drawn anew; what is compared is always of the same round.
+A block is a few calls of one strategy, by several clients at once, on tables made anew. Every strategy runs one block
+of each mix in every round, in an order drawn anew; what is compared is always of the same round.
 """
 
 from collections import Counter

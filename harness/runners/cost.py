@@ -107,7 +107,7 @@ class Bench:
     # ---- around the block -----------------------------------------------------------------------------------------
 
     def _of(self, isolation: Isolation) -> Connections:
-        """Strategies share connections, as blocks of an application share them: a block must not begin with cold ones."""
+        """Strategies share connections, as an application does all day: no block is to begin with cold ones."""
         if isolation not in self._connections:
             made = Connections(self.server, self._database, isolation, self.scenario.settings)
             self._stack.callback(made.close)

@@ -38,7 +38,7 @@ class CountingConnection(psycopg.Connection[TupleRow]):
 
 
 class Connections:
-    """The connections of one application to one database, at one isolation level; made when wanted, lent again and again.
+    """The connections of one application to one database, at one isolation level; made when wanted, lent again.
 
     Behaves as `psycopg_pool.ConnectionPool` does towards code that asks for a pool, and never runs out: what a strategy
     costs is not to depend on the size of a pool that the scenario says nothing about. Threads may share it.

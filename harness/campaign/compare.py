@@ -1,0 +1,336 @@
+"""Strategies side by side: explore first, then measure where the budget still decides something, then advise.
+
+Every piece of work is an independent job on a `concurrent.futures.Executor`: one cell to explore, or some rounds of
+cost blocks with databases of their own. Results are kept as they come (`kept.py`).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from dataclasses import dataclass, replace
+
+from harness.campaign.advice import PASSES, advise, own_level, settled, verdicts
+from harness.campaign.campaign import Options, Progress, select
+from harness.campaign.job import Impossible, Job, explored
+from harness.campaign.kept import Kept
+from harness.campaign.measure import CostJob, measure
+from harness.campaign.workers import WorkerDied
+from harness.generators.workload import subject
+from harness.model.cell import Cell, Isolation
+from harness.model.codec import CodecError, encode
+from harness.model.comparison import Advice, Comparison, Group, Judged, OnServer
+from harness.model.cost import Contestant, Measured, Mix, card
+from harness.model.schedule import Gates
+from harness.model.verdict import CellResult, Verdict
+from harness.scenario.language import Scenario
+from harness.scenario.strategy import Strategy
+from harness.servers.server import Server
+
+MIXES = tuple(Mix)
+ROUNDS_FIRST = 6  # fewer have no interval of 95 %
+ROUNDS_MORE = 4  # at a time, for those that are not told apart yet
+ROUNDS_MAX = 30
+_EXPLORING_AT_MOST = 0.55  # of the budget: costs are to be told of what is safe, however long it took to know
+_AFTERWARDS_S = 3.0  # to drop databases, end servers and write reports; of the budget
+_ORDERS_MAX = 1000
+_OVERLAPS = 50
+_SPENT = "the budget was spent"  # how a cell begins to say so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    budget_s: float = 180.0
+    isolations: tuple[Isolation, ...] = ()  # none: verdicts at all, costs at READ COMMITTED
+    layouts: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    clients: int = 4
+    calls: int = 30  # of each client in each block
+    seed: int = 0
+
+    @property
+    def used(self) -> tuple[Isolation, ...]:
+        """The levels that applications are taken to run at, strategies with a level of their own aside."""
+        return self.isolations or (Isolation.READ_COMMITTED,)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """One version of PostgreSQL twice: steered with durability off where we can, and as it is for what costs."""
+
+    exploring: Server
+    measuring: Server
+
+    @property
+    def facts(self) -> OnServer:
+        first, second = self.exploring, self.measuring
+        return OnServer(first.id, second.version, second.provider, first.durability, second.durability)
+
+
+Listener = Callable[[Judged | Progress], None]
+
+
+class Comparing:
+    """One comparison, from what is kept of it to what can be said in the end; `result` can be asked at any time."""
+
+    def __init__(
+        self,
+        pattern: str,
+        servers: Sequence[Servers],
+        options: CompareOptions,
+        kept: Kept,
+        executor: Executor,
+        listen: Listener = lambda event: None,
+        *,
+        began: float | None = None,
+    ) -> None:
+        """`began`: time.time() from which the budget runs; now. Raises as `select` does."""
+        self.servers, self.options, self.kept, self.executor, self.listen = servers, options, kept, executor, listen
+        wanted = Options(layouts=options.layouts, states=options.states, isolations=options.isolations)
+        (selection,) = select([pattern], wanted, [both.exploring.id for both in servers])
+        self.scenario: Scenario = selection.scenario
+        versions = {both.exploring.id: both.exploring.version for both in servers}
+        self.cells = tuple(replace(cell, version=versions[cell.server]) for cell in selection.cells)
+        self.began = time.time() if began is None else began
+        self.warnings: list[str] = []
+
+    def run(self) -> Comparison:
+        """Spend the budget. What a KeyboardInterrupt leaves is kept; `result` tells it."""
+        deadline = self.began + self.options.budget_s - _AFTERWARDS_S
+        self._explore(self.began + _EXPLORING_AT_MOST * self.options.budget_s)
+        self._measure(deadline)
+        self._explore(deadline)
+        self.kept.end()
+        return self.result()
+
+    # ---- verdicts -------------------------------------------------------------------------------------------------
+
+    @property
+    def existing(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if cell not in self.kept.impossible)
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """In the order of the cells. A strategy that met nobody at a level has shown nothing there."""
+        known = [self.kept.judged[cell] for cell in self.cells if cell in self.kept.judged]
+        met = {_where(one.cell) for one in known if one.contended or one.kinds}
+        return tuple(
+            one
+            if one.verdict not in PASSES or _where(one.cell) in met
+            else replace(one, verdict=Verdict.UNKNOWN, reason="never contended")
+            for one in known
+        )
+
+    def _explore(self, deadline: float) -> None:
+        """The cells that are not judged yet, those at the levels used first; one after the other those of a layout.
+
+        A worker keeps the databases of one layout open: the next cell of it begins at once.
+        """
+        order = {layout: number for number, layout in enumerate(self.scenario.layouts)}
+        open_cells = [cell for cell in self.existing if cell not in self.kept.judged]
+        open_cells.sort(key=lambda cell: (not self._is_used(cell), cell.server, order[cell.layout]))
+        if not open_cells or time.time() >= deadline:
+            return
+        exploring = {both.exploring.id: both.exploring for both in self.servers}
+        futures: dict[Future[tuple[CellResult | Impossible, ...]], Cell] = {}
+        try:
+            for cell in open_cells:
+                job = Job(
+                    exploring[cell.server], self.scenario.path, self.scenario.name, cell.layout, (cell,), 2,
+                    Gates.USUAL, _ORDERS_MAX, False, deadline, seed=self.options.seed, overlaps=_OVERLAPS,
+                    first_finding=True,
+                )  # fmt: skip
+                futures[self.executor.submit(explored, job)] = cell
+            for future in as_completed(futures):
+                self._take(future, futures[future])
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def _is_used(self, cell: Cell) -> bool:
+        own = self._strategy(cell.strategy).isolation
+        return cell.isolation is own if own is not None else cell.isolation in self.options.used
+
+    def _strategy(self, name: str) -> Strategy:
+        return next(strategy for strategy in self.scenario.strategies if strategy.name == name)
+
+    def _take(self, future: Future[tuple[CellResult | Impossible, ...]], cell: Cell) -> None:
+        try:
+            (event,) = future.result()
+        except (WorkerDied, BrokenExecutor) as died:
+            event = CellResult(cell, Verdict.UNKNOWN, str(died))
+        if isinstance(event, Impossible):
+            self.kept.rule_out(cell)
+        elif not event.reason.startswith(_SPENT):  # that one is open still, for whoever goes on
+            self.kept.judge(_judged(event))
+            self.listen(self.kept.judged[cell])
+        done = len(self.kept.judged) + len(self.kept.impossible)
+        self.listen(Progress(done, len(self.cells), f"explored {cell.id}"))
+
+    # ---- costs ----------------------------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Strategies by the operation that they are measured by, where there are any."""
+        found: dict[str, list[Contestant]] = {}
+        strategies = [strategy for strategy in self.scenario.strategies if strategy.replaces]
+        known = {(cell.strategy, cell.layout, cell.isolation) for cell in self.existing}
+        for strategy in strategies:
+            levels = self.options.used if strategy.isolation is None else (strategy.isolation,)
+            found.setdefault(subject(strategy), []).extend(
+                Contestant(strategy.name, layout, level)
+                for layout in self.scenario.layouts
+                for level in levels
+                if (strategy.name, layout, level) in known
+            )
+        return tuple(
+            Group(operation, tuple(contestants), self._reference(operation, contestants))
+            for operation, contestants in found.items()
+            if contestants
+        )
+
+    def _reference(self, operation: str, contestants: Sequence[Contestant]) -> Contestant:
+        """The scenario's own, else the first that is safe; in the first layout in which it is."""
+        told = verdicts(self.judged, Group(operation, tuple(contestants), contestants[0]), self.existing)
+        named = [who for who in contestants if who.strategy == self.scenario.reference]
+        for among in (named, contestants):
+            for wanted in (Verdict.SAFE, Verdict.RETRY):
+                found = next((who for who in among if told[who] is wanted), None)
+                if found is not None:
+                    return found
+        return (named or list(contestants))[0]
+
+    def _measure(self, deadline: float) -> None:
+        groups = [self._worth_measuring(group) for group in self.groups]
+        places = [(both.measuring, group) for group in groups for both in self.servers]
+        for number, (server, group) in enumerate(places):
+            missing = ROUNDS_FIRST - self._rounds(server, group)
+            share = (deadline - time.time()) / (len(places) - number)
+            self._some_rounds(server, group, group.contestants, missing, time.time() + share)
+        while time.time() < deadline:
+            open_places = [(server, group, who) for server, group in places if (who := self._undecided(server, group))]
+            if not open_places:
+                return
+            for server, group, contestants in open_places:
+                self._some_rounds(server, group, contestants, ROUNDS_MORE, deadline)
+
+    def _worth_measuring(self, group: Group) -> Group:
+        """Layouts in which something passes, and there all; every layout, where nothing does anywhere."""
+        told = verdicts(self.judged, group, self.existing)
+        layouts = {who.layout for who, verdict in told.items() if verdict in PASSES}
+        chosen = tuple(who for who in group.contestants if who.layout in layouts or not layouts)
+        return replace(group, contestants=chosen)
+
+    def _rounds(self, server: Server, group: Group) -> int:
+        """How many are there: those begun before it was known which layouts are worth it count as well."""
+        return 1 + max(
+            (m.round for m in self.kept.measured if m.server == server.id and m.contestant in group.contestants),
+            default=-1,
+        )
+
+    def _undecided(self, server: Server, group: Group) -> tuple[Contestant, ...]:
+        """Those that pass and whose time is not told from that of the fastest, and whom they are held against."""
+        if self._rounds(server, group) >= ROUNDS_MAX:
+            return ()
+        blocks = {server.id: [m for m in self.kept.measured if m.server == server.id]}
+        found: list[Contestant] = []
+        for one in self._advice(group, blocks[server.id]):
+            if one.best is None or not one.measured:
+                continue
+            passing = [who for who, v in verdicts(self.judged, group, self.existing).items() if v in PASSES]
+            rivals = [*(who for who in passing if who != one.best), *([one.unsafe] if one.unsafe else [])]
+            open_rivals = [who for who in rivals if not settled(who, one.best, blocks, MIXES)]
+            live = [who for who in open_rivals if (server.id, who) not in self.kept.dropped]
+            if any(who in one.as_good for who in live):
+                found += [one.best, group.reference, *live]
+        return tuple(dict.fromkeys(found))
+
+    def _some_rounds(
+        self, server: Server, group: Group, contestants: Iterable[Contestant], rounds: int, deadline: float
+    ) -> None:
+        going = tuple(who for who in contestants if (server.id, who) not in self.kept.dropped)
+        if rounds <= 0 or not going or time.time() >= deadline:
+            return
+        first = self._rounds(server, group)
+        self.listen(Progress(first, ROUNDS_MAX, f"measuring {group.operation} on {server.id}, round {first + 1}"))
+        job = CostJob(
+            server, self.scenario.path, self.scenario.name, group.operation, going, MIXES,
+            self.options.clients, self.options.calls, first, rounds, self.options.seed, deadline,
+        )  # fmt: skip
+        # One at a time: what is measured is to have the machine for itself.
+        try:
+            told = self.executor.submit(measure, job).result()
+        except (WorkerDied, BrokenExecutor) as died:
+            self.warnings.append(f"costs of {group.operation} on {server.id}: {died}")
+            for who in going:
+                self.kept.drop(server.id, who, "the process that measured it ended")
+            return
+        self.kept.measure(told.blocks)
+        for who, why in told.dropped:
+            self.kept.drop(server.id, who, why)
+
+    # ---- result ---------------------------------------------------------------------------------------------------
+
+    def result(self) -> Comparison:
+        groups, measured = self.groups, self.kept.measured
+        cards = []
+        for both in self.servers:
+            blocks = [m for m in measured if m.server == both.measuring.id]
+            for group in groups:
+                for who in group.contestants:
+                    made = card(blocks, who, group.reference, MIXES)
+                    failing = self.kept.dropped.get((both.measuring.id, who), "")
+                    if made.mixes or failing:
+                        cards.append(replace(made, server=both.measuring.id, failing=failing))
+        open_cells = sum(cell not in self.kept.judged for cell in self.existing)
+        told = [*self.warnings]
+        if open_cells:
+            told.append(f"{open_cells} of {len(self.existing)} cells were not explored before the budget was spent")
+        return Comparison(
+            self.scenario.name, tuple(both.facts for both in self.servers), self.judged, groups, tuple(cards),
+            tuple(one for group in groups for one in self._advice(group, measured)), MIXES, self.options.clients,
+            self.options.calls, self.options.seed, time.time() - self.began, self.kept.hammered, tuple(told),
+        )  # fmt: skip
+
+    def _advice(self, group: Group, measured: Sequence[Measured]) -> list[Advice]:
+        levels = [
+            level
+            for level in self.options.used
+            if any(who.isolation is level for who in group.contestants) or own_level(group, self.existing, level)
+        ]
+        return [advise(group, level, self.judged, self.existing, measured, MIXES) for level in levels]
+
+
+def key_parts(scenario_digest: str, servers: Sequence[Servers], options: CompareOptions) -> Mapping[str, object]:
+    """All that results depend on. The budget is not among it: what it buys is more of the same."""
+    return {
+        "scenario": scenario_digest,
+        "servers": [(both.facts.id, both.facts.version, both.facts.provider) for both in servers],
+        "options": [
+            [str(level) for level in options.isolations], options.layouts, options.states, options.clients,
+            options.calls, options.seed,
+        ],
+    }  # fmt: skip
+
+
+def _judged(result: CellResult) -> Judged:
+    replay = None
+    if result.findings:
+        try:
+            replay = encode(result.findings[0].schedule)
+        except CodecError:
+            replay = None  # an argument without a written form
+    return Judged(
+        result.cell,
+        result.verdict,
+        result.reason,
+        tuple(dict.fromkeys(finding.violation.name for finding in result.findings)),
+        result.coverage.contended,
+        result.coverage.exhaustive,
+        result.coverage.orders,
+        replay,
+    )
+
+
+def _where(cell: Cell) -> tuple[str, Isolation, str]:
+    return cell.strategy, cell.isolation, cell.server
