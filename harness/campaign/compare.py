@@ -31,7 +31,7 @@ ROUNDS_FIRST = 6  # fewer have no interval of 95 %
 ROUNDS_MORE = 4  # at a time, for those that are not told apart yet
 ROUNDS_MAX = 30
 _EXPLORING_AT_MOST = 0.55  # of the budget: costs are to be told of what is safe, however long it took to know
-_AFTERWARDS_S = 3.0  # to drop databases, end servers and write reports; of the budget
+_AFTERWARDS_S = 6.0  # to drop databases, end servers and write reports; of the budget
 _ORDERS_MAX = 1000
 _OVERLAPS = 50
 _SPENT = "the budget was spent"  # how a cell begins to say so
@@ -215,9 +215,9 @@ class Comparing:
                 self._some_rounds(server, group, contestants, ROUNDS_MORE, deadline)
 
     def _worth_measuring(self, group: Group) -> Group:
-        """Layouts in which something passes, and there all; every layout, where nothing does anywhere."""
+        """Layouts in which something passes, or may yet, and there all; every layout, where nothing does anywhere."""
         told = verdicts(self.judged, group, self.existing)
-        layouts = {who.layout for who, verdict in told.items() if verdict in PASSES}
+        layouts = {who.layout for who, verdict in told.items() if verdict is not Verdict.UNSAFE}
         chosen = tuple(who for who in group.contestants if who.layout in layouts or not layouts)
         return replace(group, contestants=chosen)
 

@@ -157,7 +157,8 @@ def _go_on_or_begin(kept: Kept, out: Console, *, resume: bool, fresh: bool) -> N
         kept.forget()
     elif not kept.empty:
         out.print(
-            f"goes on with {len(kept.judged)} cells and {len(kept.measured)} blocks of {kept.path}; --fresh begins anew",
+            f"goes on with {len(kept.judged)} cells and {len(kept.measured)} blocks of {kept.path}; "
+            "--fresh begins anew",
             soft_wrap=True,
         )
 
