@@ -46,7 +46,7 @@ def advise(
     if not passing:
         return Advice(group.operation, level.value, None, undecided=undecided)
     servers = by_server(measured)
-    times = times_against(group.reference, told, servers, mixes)
+    times = times_against(_base(group, told, servers), told, servers, mixes)
     best = min(passing, key=lambda who: times.get(who, float("inf")))
     as_good = tuple(
         who for who in passing if who != best and who in times and not told_apart(who, best, servers, mixes)
@@ -73,6 +73,14 @@ def own_level(group: Group, cells: Sequence[Cell], level: Isolation) -> set[Cont
     for cell in cells:
         levels.setdefault(cell.strategy, set()).add(cell.isolation)
     return {who for who in group.contestants if level not in levels.get(who.strategy, {level})}
+
+
+def _base(
+    group: Group, told: Mapping[Contestant, Verdict], servers: Mapping[str, Sequence[Measured]]
+) -> Contestant:
+    """Whom all can be held against: the reference, unless it was not measured."""
+    on_all = [who for who in told if all(any(m.contestant == who for m in blocks) for blocks in servers.values())]
+    return group.reference if group.reference in on_all or not on_all else on_all[0]
 
 
 def times_against(

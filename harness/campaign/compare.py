@@ -192,6 +192,8 @@ class Comparing:
     def _reference(self, operation: str, contestants: Sequence[Contestant]) -> Contestant:
         """The scenario's own, else the first that is safe; in the first layout in which it is."""
         told = verdicts(self.judged, Group(operation, tuple(contestants), contestants[0]), self.existing)
+        dropped = {who for _, who in self.kept.dropped}
+        contestants = [who for who in contestants if who not in dropped] or contestants
         named = [who for who in contestants if who.strategy == self.scenario.reference]
         for among in (named, contestants):
             for wanted in (Verdict.SAFE, Verdict.RETRY):

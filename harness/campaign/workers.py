@@ -115,8 +115,11 @@ class Workers:
             yield event
 
     def call(self, task: Task) -> Any:
-        """What the task's function returns. Raises WorkerDied, and as `run` does."""
-        (done,) = self._events([task])
+        """What the task's function returns. Raises WorkerDied, and as `run` does; CancelledError once closed."""
+        told = list(self._events([task]))  # to its end: the worker says that it is done after it has said what with
+        if not told:
+            raise CancelledError
+        (done,) = told
         assert isinstance(done, Done)
         return done.value
 
@@ -124,6 +127,9 @@ class Workers:
         self._waiting = list(jobs)
         while len(self._workers) < len(self._cpus):
             self._workers.append(_Worker(self._context, self._cpus[len(self._workers)]))
+        if self._closed:  # by another thread, while we started them
+            self.close()
+            return
         for worker in self._workers:
             self._give_next(worker)
         while busy := [w for w in self._workers if w.job is not None]:
