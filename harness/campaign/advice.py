@@ -75,9 +75,7 @@ def own_level(group: Group, cells: Sequence[Cell], level: Isolation) -> set[Cont
     return {who for who in group.contestants if level not in levels.get(who.strategy, {level})}
 
 
-def _base(
-    group: Group, told: Mapping[Contestant, Verdict], servers: Mapping[str, Sequence[Measured]]
-) -> Contestant:
+def _base(group: Group, told: Mapping[Contestant, Verdict], servers: Mapping[str, Sequence[Measured]]) -> Contestant:
     """Whom all can be held against: the reference, unless it was not measured."""
     on_all = [who for who in told if all(any(m.contestant == who for m in blocks) for blocks in servers.values())]
     return group.reference if group.reference in on_all or not on_all else on_all[0]
