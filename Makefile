@@ -36,9 +36,10 @@ types: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not server'
 
-bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.json; what schedulers find: docs/schedulers.md
+bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.json; what schedulers find: docs/schedulers.md, docs/shrinking.md
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.schedulers
+	$(BIN)/python -m tests.bench.shrinking
 
 clean:  ## remove what make made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json

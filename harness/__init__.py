@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from harness.model.cell import Isolation
     from harness.scenario.expectations import retry, safe, unknown, unsafe
     from harness.scenario.language import Scenario
-    from harness.scenario.parameters import Connection, Identity, Key, Own, Pool
+    from harness.scenario.parameters import Column, Connection, Identity, Key, Own, Pool
 
     READ_COMMITTED = Isolation.READ_COMMITTED
     REPEATABLE_READ = Isolation.REPEATABLE_READ
@@ -17,6 +17,7 @@ __all__ = [
     "READ_COMMITTED",
     "REPEATABLE_READ",
     "SERIALIZABLE",
+    "Column",
     "Connection",
     "Identity",
     "Isolation",
@@ -34,7 +35,7 @@ _HOMES = {
     "Isolation": "harness.model.cell",
     "Scenario": "harness.scenario.language",
     **dict.fromkeys(("retry", "safe", "unknown", "unsafe"), "harness.scenario.expectations"),
-    **dict.fromkeys(("Connection", "Identity", "Key", "Own", "Pool"), "harness.scenario.parameters"),
+    **dict.fromkeys(("Column", "Connection", "Identity", "Key", "Own", "Pool"), "harness.scenario.parameters"),
 }
 
 # Looked up when asked for: every pytest run imports `harness` for the plugin's sake, and most of them need no driver.

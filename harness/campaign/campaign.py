@@ -29,6 +29,7 @@ class Options:
     seed: int = 0
     gates: Gates = Gates.USUAL
     faults: bool = False
+    examples: int = 0  # contests to draw in each cell that the small scope does not condemn
     overlaps: int = 1000  # runs without gates to confirm a finding that needed one
     scheduler: str = "portfolio"  # one of campaign.search.SCHEDULERS
     workers: int | None = None  # None: one per CPU; 0: in this process
@@ -183,7 +184,7 @@ def jobs_of(
                 yield Job(
                     by_id[server], selection.scenario.path, selection.scenario.name, layout, tuple(mine),
                     options.sessions, options.gates, options.orders_max, options.faults, deadline, options.plans,
-                    options.scheduler, options.seed, options.overlaps,
+                    options.scheduler, options.seed, options.overlaps, options.examples,
                 )  # fmt: skip
 
 

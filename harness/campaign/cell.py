@@ -1,18 +1,22 @@
 """One cell to its verdict: every contest, alone first, then interleaved; every violation confirmed before it counts."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from harness.campaign.judge import DoesNotRepeat, Judge, Undecided
+from harness.campaign.drawing import Drawing, Found, seed_of
+from harness.campaign.judge import DoesNotRepeat, Judge, Undecided, cannot_be_retried
+from harness.campaign.minimal import Minimiser
 from harness.campaign.search import PORTFOLIO, Search
+from harness.generators.contests import common_key
+from harness.generators.drawn import drawn_contests
 from harness.model.contest import Contest, OpRef, Order, orders
-from harness.model.outcome import Failed, Outcome, change
+from harness.model.outcome import Outcome, change
 from harness.model.schedule import Failing, Fault
-from harness.model.verdict import CellResult, Coverage, Finding, Verdict, Violation
+from harness.model.verdict import CellResult, Coverage, Finding, Shrunk, Verdict, Violation
 from harness.runners.double_run import Heard, facts, parting
-from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
+from harness.runners.explorer import NotDeterministicAlone, Trial
 from harness.runners.reduction import Reduction, TrackedPartialOrders
 from harness.schedulers.double_run import Differs, DoubleRun
 from harness.schedulers.preemptions import Preemptions
@@ -32,6 +36,7 @@ class Limits:
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
     first_finding: bool = False  # is enough: what is unsafe is not explored on for further kinds
+    examples: int = 0  # contests to draw, beyond the small scope
 
 
 @dataclass
@@ -57,6 +62,9 @@ class _Tally:
     sampled: int = 0  # orders of contests that were not explored to their end...
     sampled_of: float = 0.0  # ...and how many those contests have, about
     repeated: int = 0  # schedules that were run twice
+    drawn: int = 0
+    drawn_met: int = 0
+    drawn_refused: int = 0
 
     def reduction(self, unknown: int) -> str:
         parts = ["table-level sleep sets" if self.reduced else "none"]
@@ -110,6 +118,9 @@ class CellExplorer:
             sampled=tally.sampled,
             sampled_of=tally.sampled_of,
             repeated=tally.repeated,
+            drawn=tally.drawn,
+            drawn_met=tally.drawn_met,
+            drawn_refused=tally.drawn_refused,
         )
         findings = tuple(tally.findings.values())
         return CellResult(self.cell, verdict, reason, findings, coverage, time.monotonic() - began)
@@ -142,6 +153,8 @@ class CellExplorer:
                     break
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
+            if self.limits.examples and not self.tally.findings:
+                self._draw(contests, gated)
             if self.tally.overlapped and not self.tally.findings:
                 self.tally.met = self.tally.met or any(map(self._interact, contests))
         except (DoesNotRepeat, NotDeterministicAlone, Differs) as why:
@@ -242,7 +255,7 @@ class CellExplorer:
         explorer, tally, limits = self.explorer, self.tally, self.limits
         explorer.arena.gated = gated
         tally.contests += 1
-        search = Search(contest, _common_key(contest, explorer), limits.orders_max, limits.seed)
+        search = Search(contest, common_key(contest, explorer.scenario), limits.orders_max, limits.seed)
         try:
             self._explore(search)
         except _Spent:
@@ -293,6 +306,50 @@ class CellExplorer:
             for failing in Failing
             if kind is Kind.STATEMENT or failing is not Failing.CANCEL
         ]
+
+    # ---- drawn ----------------------------------------------------------------------------------------------------
+
+    def _draw(self, contests: Sequence[Contest], gated: bool) -> None:
+        """What the small scope does not have: more calls, sessions and keys, other values, other start states."""
+        explorer, tally, cell = self.explorer, self.tally, self.cell
+        strategy = next(s for s in explorer.scenario.strategies if s.name == cell.strategy)
+        drawing = Drawing(
+            self.judge,
+            drawn_contests(explorer.scenario, strategy, cell.state),
+            lambda contest: common_key(contest, explorer.scenario),
+            self._check_budget,
+            faults=self.limits.faults,
+        )
+        explorer.arena.gated = gated
+        try:
+            for found in drawing.search(self.limits.examples, seed_of(cell, self.limits.seed)):
+                self._shrink(found, contests)
+        finally:
+            explorer.arena.gated = False
+            tally.drawn, tally.drawn_met = drawing.drawn, drawing.met
+            tally.drawn_refused = drawing.refused
+            tally.not_explored += drawing.not_explored
+
+    def _shrink(self, found: Found, small: Sequence[Contest]) -> None:
+        """The smallest contest, judged as any other: its serial orders are run anew, and twice."""
+        began, judge, first, least = time.monotonic(), self.judge, found.first, found.least
+        assert least.violation is not None
+        name = least.violation.name
+        minimal = Minimiser(judge, name, small, passed=True).smallest(least.contest, least.order, least.fault)
+        if minimal is None:
+            raise DoesNotRepeat(f"a violation ({name}) of a drawn contest does not repeat; {least.contest}")
+        for each in (self.explorer, judge.specification):
+            each.forget(minimal.contest)
+        self.explorer.start(minimal.contest)
+        before = set(self.tally.findings)
+        if not self._condemned(minimal.contest, minimal.trial, least.fault):
+            raise DoesNotRepeat(f"a violation ({name}) is none on a second look; {minimal.contest}")
+        shrunk = Shrunk(
+            len(first.contest.sessions), len(first.contest.operations), len(first.order), minimal.candidates,
+            minimal.smaller, time.monotonic() - began,
+        )  # fmt: skip
+        for name in set(self.tally.findings) - before:
+            self.tally.findings[name] = replace(self.tally.findings[name], shrunk=shrunk)
 
     def _explore(self, search: Search) -> None:
         """Raises _Spent where orders are left that were not run and that no other is known to be equivalent to."""
@@ -425,7 +482,9 @@ class CellExplorer:
     def _condemned(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> bool:
         violation = self.judge.violation(contest, trial.seen.outcome, trial.before, trial, fault)
         if violation is None:
-            violation = self._cannot_be_retried(trial)
+            violation = cannot_be_retried(trial)
+            if trial.retried and violation is None:
+                self.tally.retried = self.tally.met = True
         if violation is None:
             return False
         if violation.name in self.tally.findings:
@@ -436,19 +495,6 @@ class CellExplorer:
             violation = replace(violation, explanation=f"{violation.explanation}; {fault}")
         self.tally.findings[violation.name] = self.judge.finding(contest, trial, violation, fault)
         return True
-
-    def _cannot_be_retried(self, trial: Trial) -> Violation | None:
-        """A retryable failure is one only if the operation, called again when all is over, succeeds."""
-        for ref, answer in trial.retried.items():
-            if isinstance(answer, Failed):
-                return Violation(
-                    "error",
-                    f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}",
-                    answer.sqlstate,
-                )
-        if trial.retried:
-            self.tally.retried = self.tally.met = True
-        return None
 
 
 def _expected(scheduler: Scheduler) -> float:
@@ -465,15 +511,3 @@ def _overlapped(contest: Contest, before: frozenset[tuple[OpRef, OpRef]]) -> boo
     return any(
         a.session != b.session and (a, b) not in before and (b, a) not in before for a in refs for b in refs if a < b
     )
-
-
-def _common_key(contest: Contest, explorer: Explorer) -> bool:
-    """Whether two sessions of the contest work on an equal key; operations without keys always do."""
-    seen: list[set[tuple[str, object]]] = []
-    for calls in contest.sessions:
-        mine: set[tuple[str, object]] = set()
-        for call in calls:
-            keys: Mapping[str, str] = explorer.scenario.operations[call.operation].keys
-            mine |= {(keys[name], repr(value)) for name, value in call.arguments if name in keys}
-        seen.append(mine)
-    return any(not a or not b or a & b for i, a in enumerate(seen) for b in seen[i + 1 :])

@@ -48,6 +48,7 @@ class Job:
     seed: int = 0
     overlaps: int = 1000
     first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
+    examples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,7 @@ def _explore(
         scheduler=job.scheduler,
         seed=job.seed,
         first_finding=job.first_finding,
+        examples=job.examples,
     )
     chosen = contests(scenario, strategy, cell.state, job.sessions)
     try:

@@ -1,16 +1,16 @@
 """A trial before its judge: what the oracles say of it, whether it happens again, and whether it takes a gate."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest, OpRef, Order
-from harness.model.outcome import Outcome
+from harness.model.outcome import Crashed, Failed, Outcome
 from harness.model.schedule import Choice, Fault, Gates, Schedule
 from harness.model.verdict import Finding, Rate, Violation
 from harness.oracles import Evidence, OracleCrashed, judge
 from harness.oracles.allowed import outcomes as allowed_outcomes
+from harness.oracles.suspicion import suspect
 from harness.runners.explorer import Explorer, NotDeterministicAlone, Trial
 from harness.runners.recorder import Recorder
 from harness.schedulers.preemptions import Preemptions
@@ -58,12 +58,29 @@ class Judge:
         trial: Trial | None,
         fault: Fault | None = None,
     ) -> Violation | None:
-        verdict = judge(self._evidence(contest, outcome, before, trial, fault))
+        return self._judged(self._evidence(contest, outcome, before, trial, fault))
+
+    def _judged(self, evidence: Evidence) -> Violation | None:
+        verdict = judge(evidence)
         if isinstance(verdict, OracleCrashed):
             if isinstance(verdict.exception, NotDeterministicAlone):  # of an order that the oracle asked for
                 raise verdict.exception
             raise Undecided(f"the oracle {verdict.oracle} broke: {verdict.reason}") from verdict.exception
         return verdict
+
+    def suspected(self, contest: Contest, trial: Trial, fault: Fault | None = None) -> Violation | None:
+        """As `violation`, but cheaply, for contests of which many are run and few asked for again.
+
+        Serial orders are run once instead of twice, and only until one explains the trial. The name is settled by
+        `violation`, on the smallest contest.
+        """
+        evidence = self._evidence(contest, trial.seen.outcome, trial.before, trial, fault, once=True)
+        return suspect(evidence, _by_end(trial)) or cannot_be_retried(trial)
+
+    def refuses(self, contest: Contest, trial: Trial) -> bool:
+        """Whether an operation's own body fails, alone, with these arguments: they are none that it is meant for."""
+        meant = self.specification.serial_once(contest, _by_end(trial))
+        return any(isinstance(told, Failed | Crashed) for _, told in meant.answers)
 
     def _evidence(
         self,
@@ -72,12 +89,15 @@ class Judge:
         before: Before,
         trial: Trial | None,
         fault: Fault | None = None,
+        *,
+        once: bool = False,
     ) -> Evidence:
         explorer, specification = self.explorer, self.specification
         start = explorer.start_of(contest)
+        mine, meant = (e.serial_once if once else e.serial for e in (explorer, specification))
 
         def specified(order: Order) -> Outcome:
-            return specification.serial(contest, order)
+            return meant(contest, order)
 
         def live_rows(of: Outcome) -> tuple[object, ...]:
             return (explorer.find(of) or specification.live(of)).live_rows
@@ -87,7 +107,7 @@ class Judge:
             outcome=outcome,
             before=before,
             start=start.outcome.rows,
-            serial=self._plainly(lambda order: explorer.serial(contest, order)),
+            serial=lambda order: mine(contest, order),
             specification=specified,
             retryable=self.retryable if fault is None else self.retryable | FAILS_WITH,
             live=lambda of: (explorer.find(of) or specification.live(of)).live,
@@ -96,19 +116,6 @@ class Judge:
             hang=trial.ended.hang if trial else None,
             invariants=trial.seen.broken if trial else (explorer.find(outcome) or start).broken,
         )
-
-    def _plainly(self, run: Callable[[Order], Outcome]) -> Callable[[Order], Outcome]:
-        """Serial orders asked for in the middle of a gated exploration are run without gates, as the others were."""
-
-        def ungated(order: Order) -> Outcome:
-            arena = self.explorer.arena
-            gated, arena.gated = arena.gated, False
-            try:
-                return run(order)
-            finally:
-                arena.gated = gated
-
-        return ungated
 
     # ---- happens again --------------------------------------------------------------------------------------------
 
@@ -211,6 +218,21 @@ class Judge:
         return Finding(
             violation, contest, schedule, recorder.trace, trial.seen.outcome, allowed, 1, CONFIRMATIONS, CONFIRMATIONS
         )
+
+
+def cannot_be_retried(trial: Trial) -> Violation | None:
+    """A retryable failure is one only if the operation, called again when all is over, succeeds."""
+    for ref, answer in trial.retried.items():
+        if isinstance(answer, Failed):
+            words = f"s{ref.session + 1} failed, was called again when all others had ended, and failed with {answer}"
+            return Violation("error", words, answer.sqlstate)
+    return None
+
+
+def _by_end(trial: Trial) -> Order:
+    """The operations in the order in which they ended: mostly one that explains the trial."""
+    spans = trial.ended.spans
+    return tuple(sorted((OpRef(*key) for key in spans), key=lambda ref: (spans[ref][-1], ref)))
 
 
 def choices_of(trial: Trial, recorder: Recorder) -> tuple[Choice, ...]:

@@ -88,7 +88,7 @@ class Outputs:
     show_default=True,
     help="Who goes next; docs/schedulers.md says what each finds. nondeterminism runs every schedule twice.",
 )
-@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of schedulers that sample.")
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of what is drawn.")
 @click.option(
     "--gates",
     type=click.Choice([gates.name.lower() for gates in Gates]),
@@ -103,6 +103,14 @@ class Outputs:
     default=1000,
     show_default=True,
     help="Runs without gates, at most, to confirm a finding that needed one.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Also draw N contests in each cell that passes: 2 to 5 sessions, several calls, more keys, other values.",
 )
 @click.option("--faults", is_flag=True, help="Also let one client fail: cancelled, cut off, its answer lost.")
 @click.option("--no-gates", "gates", flag_value="none", help="Between statements only; the same as --gates none.")
@@ -152,6 +160,7 @@ def explore(
     scheduler: str,
     seed: int,
     gates: str,
+    examples: int,
     faults: bool,
     overlaps: int,
     workers: int | None,
@@ -175,6 +184,7 @@ def explore(
         scheduler=scheduler,
         seed=seed,
         gates=Gates[gates.upper()],
+        examples=examples,
         faults=faults,
         overlaps=overlaps,
         workers=workers,

@@ -30,13 +30,17 @@ def contests(scenario: Scenario, strategy: Strategy, state: str, sessions: int =
     """
     if sessions < 1:
         raise ValueError(f"sessions={sessions}: a contest needs at least one session")
-    forms = [form for operation in scenario.operations.values() for form in _forms(operation)]
     return tuple(
         contest
-        for chosen in combinations_with_replacement(forms, sessions)
+        for chosen in combinations_with_replacement(forms(scenario), sessions)
         if any(form.operation.name in strategy.replaces for form in chosen)
         for contest in _collisions(state, chosen)
     )
+
+
+def forms(scenario: Scenario) -> tuple[Form, ...]:
+    """Every operation with every value of what is tried."""
+    return tuple(form for operation in scenario.operations.values() for form in _forms(operation))
 
 
 def _forms(operation: AnyOperation) -> Iterator[Form]:
@@ -48,6 +52,7 @@ def _forms(operation: AnyOperation) -> Iterator[Form]:
 # How the calls that have a key use its values. `crossed` needs calls with two entities of one kind, such as
 # transfer(source, target): each call then takes them in the other order, as the classical deadlock wants it.
 SAME, CROSSED, OTHER = "same", "crossed", "other"
+SOME = "partly the same"  # of larger contests: some calls share a value
 
 
 def _collisions(state: str, forms: Sequence[Form]) -> Iterator[Contest]:
@@ -62,6 +67,40 @@ def _collisions(state: str, forms: Sequence[Form]) -> Iterator[Contest]:
         except LookupError:
             continue  # a key with fewer values than the pattern needs: two calls cannot differ in it
         yield Contest(state, tuple((call,) for call in _calls(forms, keys)), _describe(pattern))
+
+
+def described(scenario: Scenario, sessions: Sequence[Sequence[Call]]) -> str:
+    """The collision pattern of any contest, as `contests` names those of the small scope."""
+    used: dict[str, list[tuple[object, ...]]] = {}  # key -> the values of each call that has it, in its order
+    for call in (call for calls in sessions for call in calls):
+        arguments = dict(call.arguments)
+        mine: dict[str, tuple[object, ...]] = {}
+        for parameter, name in scenario.operations[call.operation].keys.items():
+            mine[name] = (*mine.get(name, ()), arguments[parameter])
+        for name, values in mine.items():
+            used.setdefault(name, []).append(values)
+    return _describe({name: _manner(calls) for name, calls in used.items() if len(calls) > 1})
+
+
+def common_key(contest: Contest, scenario: Scenario) -> bool:
+    """Whether two sessions of the contest work on an equal key; operations without keys always do."""
+    seen: list[set[tuple[str, str]]] = []
+    for calls in contest.sessions:
+        mine: set[tuple[str, str]] = set()
+        for call in calls:
+            keys = scenario.operations[call.operation].keys
+            mine |= {(keys[name], repr(value)) for name, value in call.arguments if name in keys}
+        seen.append(mine)
+    return any(not a or not b or a & b for i, a in enumerate(seen) for b in seen[i + 1 :])
+
+
+def _manner(calls: Sequence[tuple[object, ...]]) -> str:
+    sets = [frozenset(map(repr, values)) for values in calls]
+    if len(set(calls_ := [tuple(map(repr, values)) for values in calls])) == 1:
+        return SAME
+    if len(set(sets)) == 1 and len(calls_[0]) > 1:
+        return CROSSED
+    return SOME if len(frozenset().union(*sets)) < sum(map(len, sets)) else OTHER
 
 
 def _describe(pattern: dict[str, str]) -> str:

@@ -71,6 +71,18 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Shrunk:
+    """How a contest that was drawn became as small as it is."""
+
+    sessions: int  # of the first that failed
+    calls: int
+    steps: int
+    candidates: int  # smaller contests that were explored
+    smaller: int  # contests of the small scope, each simpler than this one, that do not show it
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A violation with the schedule that shows it: all that a person needs to see and replay it."""
 
@@ -83,6 +95,7 @@ class Finding:
     count: int = 1  # trials of the cell that showed the same kind
     replayed: int = 0
     replays: int = 0
+    shrunk: Shrunk | None = None  # None: it was not drawn, but is of the small scope
     ungated: Rate | None = None  # runs at once, without gates; None: its schedule holds nobody at one
 
 
@@ -112,6 +125,9 @@ class Coverage:
     contended: bool = False  # operations really met: one waited or failed, or their order made a difference
     skipped: int = 0  # contests of which no serial order writes: nothing can go wrong in them
     aged: int = 0  # serial orders run once more with generic plans
+    drawn: int = 0  # trials of contests that were drawn, beyond the small scope...
+    drawn_met: int = 0  # ...those of them whose sessions work on a common key...
+    drawn_refused: int = 0  # ...and draws whose arguments the operations themselves refuse
     plans: tuple[Plan, ...] = ()  # of the statements seen; only where they were asked for
     sampled: int = 0  # of the orders, those of contests that were not explored to their end...
     sampled_of: float = 0.0  # ...and how many those contests have, about

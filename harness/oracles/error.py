@@ -13,13 +13,22 @@ DEADLOCK: Final = "40P01"  # has a kind of its own: see deadlock.py
 
 def judge(evidence: Evidence) -> Violation | None:
     """The first one by session: which of two failing sessions came first is an accident of the schedule."""
+    violation = reached(evidence)
+    if violation is None:
+        return None
+    ref, found = violation
+    alone = _fails_alone(evidence, ref, found)
+    where = ", and it needs no concurrency" if alone else "; run one at a time, it does not in any order"
+    words = f"{explain.doing(evidence.contest, ref)} {explain.received(found)}{where}"
+    return Violation("error", words, sqlstate=found.sqlstate, alone=alone)
+
+
+def reached(evidence: Evidence) -> tuple[OpRef, Failed] | None:
+    """Who met it, without asking whether that needs concurrency."""
     for ref in evidence.contest.operations:
         told = allowed.answer(evidence, ref)
         if isinstance(told, Failed) and told.sqlstate != DEADLOCK and not allowed.is_retryable(evidence, told):
-            alone = _fails_alone(evidence, ref, told)
-            where = ", and it needs no concurrency" if alone else "; run one at a time, it does not in any order"
-            words = f"{explain.doing(evidence.contest, ref)} {explain.received(told)}{where}"
-            return Violation("error", words, sqlstate=told.sqlstate, alone=alone)
+            return ref, told
     return None
 
 

@@ -10,7 +10,7 @@ from harness.oracles.evidence import Evidence
 def judge(evidence: Evidence) -> Violation | None:
     """Over every allowed order of the whole contest; a failure goes before a difference, which it often causes."""
     every = list(orders(evidence.contest.operations, evidence.before))
-    for look in (_fails, _differs):
+    for look in (_fails, differs):
         for order in every:
             if violation := look(evidence, order, evidence.serial(order)):
                 return violation
@@ -29,8 +29,9 @@ def _fails(evidence: Evidence, order: Order, found: Outcome) -> Violation | None
     return None
 
 
-def _differs(evidence: Evidence, order: Order, found: Outcome) -> Violation | None:
-    if evidence.specification is None:
+def differs(evidence: Evidence, order: Order, found: Outcome) -> Violation | None:
+    """Whether this order, run one at a time, came to something else than the operations' own bodies do."""
+    if evidence.specification is None or not order:
         return None
     meant = evidence.specification(order)
     apart = [

@@ -7,7 +7,7 @@ or a generator is imported inside the hooks, once there is a scenario to run.
 import os
 import re
 import tomllib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.server import ServerAsker, ServerOwner
+    from harness.servers.server import Server
 
 SCENARIOS = ["scenarios/*.py"]
+_runs: list[pytest.Config] = []  # the innermost last: a test may run pytest
 _SERVERS = pytest.StashKey["ServerOwner | ServerAsker"]()
 
 
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _runs.append(config)
     config.addinivalue_line("markers", "harness: a cell of a scenario, run by upsert-harness")
     seed_of(config)
     if setting(config, "budget"):
@@ -50,6 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
             parse_spec(given)
         except ServerError as error:
             raise pytest.UsageError(f"--harness-server: {error}") from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config in _runs:
+        _runs.remove(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -174,6 +182,25 @@ def servers_of(config: pytest.Config) -> "ServerOwner | ServerAsker":
         config.stash[_SERVERS] = servers
         config.add_cleanup(servers.close)
     return config.stash[_SERVERS]
+
+
+def server_of_this_run(at_the_end: Callable[[], None]) -> "Server | None":
+    """The server of the pytest run that we are in, for tests that draw trials; None if we are in none.
+
+    `at_the_end` is called before it goes. Where there is no server the test is skipped, as cells are; in CI this
+    raises ServerError.
+    """
+    if not _runs:
+        return None
+    from harness.servers.server import ServerError
+
+    server = servers_of(_runs[-1]).server()
+    if isinstance(server, ServerError):
+        if os.environ.get("CI"):
+            raise server
+        pytest.skip(str(server))
+    _runs[-1].add_cleanup(at_the_end)
+    return server
 
 
 @pytest.hookimpl(optionalhook=True)

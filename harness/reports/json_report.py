@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -100,6 +101,7 @@ def _cell(result: CellResult, operations: Sequence[str]) -> dict[str, Any]:
         "sampled": coverage.sampled,
         "sampled_of": round(coverage.sampled_of),
         "repeated": coverage.repeated,
+        "drawn": {"trials": coverage.drawn, "met": coverage.drawn_met, "refused": coverage.drawn_refused},
         "reduction": coverage.reduction,
         "elapsed_s": round(result.elapsed_s, 3),
         "findings": [_finding(finding, result.source) for finding in result.findings],
@@ -120,6 +122,7 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "witness": witness(finding, source),
         "replayed": finding.replayed,
         "replays": finding.replays,
+        "shrunk": finding.shrunk and asdict(finding.shrunk),
         "ungated": finding.ungated and {"hits": finding.ungated.hits, "tries": finding.ungated.tries},
     }
 

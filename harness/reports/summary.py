@@ -90,6 +90,10 @@ def _scope(coverages: Sequence[Coverage]) -> list[str]:
     inside = f", and at these gates inside them: {', '.join(gates)}" if gates else "; no gates inside them"
     lines = [switched + inside]
     lines += [f"no gate before the indexes of {why}" for why in sorted({w for c in coverages for w in c.gates_missing})]
+    if drawn := sum(c.drawn for c in coverages):
+        met, refused = sum(c.drawn_met for c in coverages), sum(c.drawn_refused for c in coverages)
+        passed = f"and drawn: {counted(drawn, 'trial')} of larger contests, {100 * met / drawn:.0f} % with a common key"
+        lines.append(f"{passed}; {refused:,} draws were refused by the operations themselves" if refused else passed)
     if faults := sum(c.faults for c in coverages):
         lines.append(f"and with one client failing, in {faults:,} ways: cancelled, cut off, its answer lost")
     return lines

@@ -16,7 +16,7 @@ from harness.model.contest import OpRef
 from harness.model.outcome import Ok, Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
-from harness.model.verdict import Finding, Rate
+from harness.model.verdict import Finding, Rate, Shrunk
 from harness.reports.differences import expected_and_found, is_made_name
 from harness.scenario.discovery import shipped
 
@@ -61,7 +61,15 @@ def how_sure(finding: Finding) -> str:
     aged = ", statements prepared with generic plans" if schedule.aged else ""
     contests = "1 contest" if finding.count == 1 else f"{finding.count} contests"
     replayed = f"replayed {finding.replayed} of {finding.replays} times"
-    return f"run {where}{aged}; {replayed}{without_gates(finding.ungated)}; shown by {contests} of this cell"
+    shown = f"run {where}{aged}; {replayed}{without_gates(finding.ungated)}; shown by {contests} of this cell"
+    return f"{shown}; {drawn(finding.shrunk)}" if finding.shrunk else shown
+
+
+def drawn(shrunk: Shrunk) -> str:
+    """`drawn, and shrunk from 4 sessions, 9 calls, 31 steps; all 6 simpler contests of the small scope pass`"""
+    size = f"{shrunk.sessions} sessions, {shrunk.calls} calls, {shrunk.steps} steps"
+    pass_ = f"; all {shrunk.smaller} simpler contests of the small scope pass" if shrunk.smaller else ""
+    return f"drawn, and shrunk from {size}{pass_}"
 
 
 def without_gates(rate: Rate | None) -> str:

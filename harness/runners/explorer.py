@@ -174,17 +174,31 @@ class Explorer:
         key = (contest, order)
         if key not in self._serial:
             # Gates that hold nobody back must not change anything, nor where earlier trials left room on the heap.
-            self.arena.gated = bool(self.arena.gates.gates)
-            try:
+            with self.arena.gates_open(bool(self.arena.gates.gates)):
                 first = self._one_at_a_time(contest, order)
-            finally:
-                self.arena.gated = False
-            second = self._one_at_a_time(contest, order, truncate=True)
+            with self.arena.gates_open(False):
+                second = self._one_at_a_time(contest, order, truncate=True)
             if first.outcome != second.outcome:
                 names = ", ".join(f"s{ref.session + 1}" for ref in order)
                 raise NotDeterministicAlone(f"not deterministic alone: order {names}, run twice, came to two outcomes")
             self._serial[key] = self._by_outcome[first.outcome] = first
         return self._serial[key].outcome
+
+    def serial_once(self, contest: Contest, order: Order) -> Outcome:
+        """The same from one run: for contests that are drawn, of which each order is asked for once or twice."""
+        key = (contest, order)
+        if key not in self._serial:
+            with self.arena.gates_open(False):
+                seen = self._one_at_a_time(contest, order)
+            self._serial[key] = self._by_outcome[seen.outcome] = seen
+        return self._serial[key].outcome
+
+    def forget(self, contest: Contest) -> None:
+        """A contest that was drawn, passed, and will not be asked for again."""
+        self._starts.pop(contest, None)
+        self.arena.seeds.pop(contest, None)
+        for key in [key for key in self._serial if key[0] == contest]:
+            del self._serial[key]
 
     def serial_aged(self, contest: Contest, order: Order) -> Outcome:
         """The same with statements prepared at once and generic plans."""

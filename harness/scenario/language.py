@@ -8,11 +8,24 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unp
 from harness.model.cell import Isolation
 from harness.model.contest import Call
 from harness.scenario.bodies import place_of, takes
+from harness.scenario.columns import columns_of
 from harness.scenario.errors import Place, ScenarioError, caller, guess, listed
 from harness.scenario.expectations import Rule
-from harness.scenario.parameters import CHOICES, Connection, Declaration, Identity, Key, Parameter, Pool, parameter
+from harness.scenario.parameters import (
+    CHOICES,
+    Column,
+    Connection,
+    Declaration,
+    Free,
+    Identity,
+    Key,
+    Parameter,
+    Pool,
+    parameter,
+)
 from harness.scenario.sql import SqlBody
 from harness.scenario.strategy import Processes, Strategy
+from harness.scenario.values import values_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +133,7 @@ class Scenario:
         self.name = name
         self.doc = ""  # the paragraph its file opens with; discovery knows it
         self.tables = _read(tables, self.place)
+        self.columns = columns_of(self.tables)
         if (layouts or {}).get("none", "").strip():
             raise ScenarioError("layout 'none' is the bare tables: give this one another name", *self.place)
         self.layouts = {**(layouts or {}), "none": ""}
@@ -143,6 +157,24 @@ class Scenario:
     def path(self) -> str:
         return self.place.path
 
+    def _of_column(self, name: str, place: Place) -> Free:
+        """The values of the column of that name. Raises ScenarioError where there is none, or no values are known."""
+        table, _, column = name.rpartition(".")
+        found = [c for c in self.columns if c.name == column and table in ("", c.table)]
+        if not found:
+            raise ScenarioError(
+                f"Column({name!r}): no such column{guess(column, [c.name for c in self.columns])}; "
+                f"columns are: {listed(f'{c.table}.{c.name}' for c in self.columns)}",
+                *place,
+            )
+        values = values_of(found[0].type, nullable=found[0].nullable)
+        if values is None:
+            raise ScenarioError(
+                f"column {found[0].table}.{column}: no values are known of type {found[0].type!r}; declare {CHOICES}",
+                *place,
+            )
+        return Free(values)
+
     def state(self, name: str, *steps: Setup) -> None:
         """A further start state: SQL with the keys as %(name)s, or `operation.call()`, one after another."""
         self.states[name] = tuple(step for step in steps if isinstance(step, Call) or step.strip())
@@ -158,14 +190,18 @@ class Scenario:
         place = caller()
         declared: dict[str, Parameter] = {}
         for name, value in parameters.items():
-            meaning = parameter(value)
+            meaning = self._of_column(value.name, place) if isinstance(value, Column) else parameter(value)
             if meaning is None:
                 raise ScenarioError(f"parameter {name}={value!r}: expected {CHOICES}", *place)
             declared[name] = meaning
         refused = (refusals,) if isinstance(refusals, str | type) else tuple(refusals)
 
         def add(body: Callable[Concatenate[C, P], R]) -> Operation[C, P, R]:
-            operation = Operation(self, body, declared, refused)
+            taken = takes(body)
+            left = [] if set(declared) - set(taken) else [name for name in taken if name not in declared]
+            columns = {column.name for column in self.columns}
+            by_name = {name: self._of_column(name, place) for name in left if name in columns}
+            operation = Operation(self, body, {**declared, **by_name}, refused)
             if operation.name in self.operations:
                 first = self.operations[operation.name].place
                 raise ScenarioError(

@@ -73,6 +73,16 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """Any value of a column's type, NULL too where the column takes it: `Column("customer.note")`.
+
+    A parameter that is not declared at all and is called as a column is one of these.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Free:
     """Any value of a Hypothesis generator: the scenario does not care which."""
 
@@ -87,8 +97,8 @@ class Tried:
 
 
 Parameter = Key | Own | Free | Tried
-Declaration = Key | Own | SearchStrategy[Any] | type[Enum] | Sequence[object]
-CHOICES = "Key(type), Own(generator), a Hypothesis generator, an Enum or a list of values"
+Declaration = Key | Own | Column | SearchStrategy[Any] | type[Enum] | Sequence[object]
+CHOICES = 'Key(type), Own(generator), Column("table.column"), a Hypothesis generator, an Enum or a list of values'
 
 
 def parameter(declared: object) -> Parameter | None:

@@ -364,6 +364,15 @@ class Arena:
                 os.sched_setaffinity(pid, {self.cpu})
 
     @contextmanager
+    def gates_open(self, gated: bool) -> Iterator[None]:
+        """Within the block gates hold sessions, or do not, whatever holds around it."""
+        before, self.gated = self.gated, gated
+        try:
+            yield
+        finally:
+            self.gated = before
+
+    @contextmanager
     def spread_out(self) -> Iterator[None]:
         """Within the block the backends of sessions are on different CPUs, so that they really run at once."""
         if self.cpu is None or not self.server.local:

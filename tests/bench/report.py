@@ -78,3 +78,12 @@ def heading() -> str:
 
 def shown(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def put(page: str, text: str, begin: str, end: str) -> str:
+    """The page with the text between its marks. Raises ValueError where it has none."""
+    before, first, rest = page.partition(begin)
+    _, last, after = rest.partition(end)
+    if not first or not last:
+        raise ValueError(f"no marks in this page: expected {begin} and {end}, each on a line of its own")
+    return f"{before}{begin}\n{text}\n{end}{after}"

@@ -32,6 +32,7 @@ from harness.sessions.arena import Arena
 from harness.sessions.steering import Steering
 
 from .needles import needles
+from .report import put
 from .workload import pin
 
 PAGE = Path(__file__).parents[2] / "docs" / "schedulers.md"
@@ -158,15 +159,6 @@ def table(measured: Sequence[tuple[str, Sequence[int | None]]]) -> str:
     return "\n".join(lines)
 
 
-def put(page: str, text: str) -> str:
-    """The page with the text between its marks. Raises ValueError where it has none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE}: no marks: expected {BEGIN} and {END}, each on a line of its own")
-    return f"{before}{begin}\n{text}\n{end}{after}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.schedulers", description=__doc__)
     parser.add_argument("--server", default="embedded:18", help="as for harness explore")
@@ -184,7 +176,7 @@ def main() -> None:
                 measured.append((row.title, counts))
                 shown = "".join(f"{'-' if c is None else c:>12}" for c in counts)
                 print(f"{row.title:<56}{shown}", flush=True)
-    PAGE.write_text(put(PAGE.read_text(), table(measured)))
+    PAGE.write_text(put(PAGE.read_text(), table(measured), BEGIN, END))
     print(f"\ntook {perf_counter() - began:.0f} s; see {PAGE}")
 
 

@@ -11,10 +11,10 @@ from harness.scenario.errors import ScenarioError
 RIGHT = """\
 from enum import Enum
 from hypothesis import strategies as st
-from harness import Connection, Identity, Key, Own, Pool, Scenario, unsafe
+from harness import Column, Connection, Identity, Key, Own, Pool, Scenario, unsafe
 shop = Scenario(
     "shop",
-    tables="CREATE TABLE purchase (student int, course int, amount int)",
+    tables="CREATE TABLE purchase (student int, course int, amount int, kind mood)",
     layouts={"partial": "CREATE UNIQUE INDEX ON purchase (student) WHERE amount > 0"},
     states={"new": "", "owned": "INSERT INTO purchase VALUES (%(student)s, 1, 1)"},
     identity=Identity("purchase", by="student"),
@@ -58,7 +58,7 @@ def test_the_shipped_scenarios_have_no_mistakes():
         check(scenario)
 
 
-DECLARE = "Key(type), Own(generator), a Hypothesis generator, an Enum or a list of values"
+DECLARE = 'Key(type), Own(generator), Column("table.column"), a Hypothesis generator, an Enum or a list of values'
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,25 @@ DECLARE = "Key(type), Own(generator), a Hypothesis generator, an Enum or a list 
         ("amount=Own(st.integers())", "amount=3", f"11: parameter amount=3: expected {DECLARE}"),
         ("amount=Own(st.integers())", "amount=[]", f"11: parameter amount=[]: expected {DECLARE}"),
         (
-            ", amount=Own(st.integers())",
-            "",
-            f"11: operation buy does not say what its parameter 'amount' means: declare amount= as {DECLARE}",
+            ", amount=Own(st.integers()))\ndef buy(connection: Connection, student: int, amount: int)",
+            ")\ndef buy(connection: Connection, student: int, total: int)",
+            f"11: operation buy does not say what its parameter 'total' means: declare total= as {DECLARE}",
         ),
         (
             "amount=Own(st.integers())",
             "amont=Own(st.integers())",
             "11: operation buy does not say what its parameter 'amount' means (did you mean 'amont'?): "
             f"declare amount= as {DECLARE}",
+        ),
+        (
+            "amount=Own(st.integers())",
+            "amount=Column('purchase.amont')",
+            "11: Column('purchase.amont'): no such column (did you mean 'amount'?); columns are: purchase.student, ",
+        ),
+        (
+            "amount=Own(st.integers())",
+            "amount=Column('purchase.kind')",
+            "11: column purchase.kind: no values are known of type 'mood'; declare Key(type)",
         ),
         (
             "Key(int))\ndef refund",

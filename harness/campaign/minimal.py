@@ -1,0 +1,231 @@
+"""From a contest that fails to the smallest that fails in the same way: fewer sessions, calls, keys, simpler values.
+
+Delta debugging (Zeller and Hildebrandt, TSE 2002) over the parts of a contest. What Hypothesis shrinks is one run by
+one schedule; here each candidate is explored, so that a part may go although the order that showed the failure goes
+with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Any, TypeVar
+
+from harness.campaign.judge import Judge
+from harness.generators.contests import described, fill
+from harness.model.contest import Call, Contest
+from harness.model.schedule import Fault
+from harness.model.verdict import Violation
+from harness.runners.explorer import Trial
+from harness.scenario.parameters import Key, Tried
+from harness.schedulers.followed import Followed
+from harness.schedulers.preemptions import Preemptions
+from harness.schedulers.protocol import Scheduler
+from harness.sessions.control import SqlRefused
+from harness.sessions.steering import Uncontrolled
+
+PREEMPTIONS_MAX = 2
+TRIALS_MAX = 40  # of one candidate; most that show it do so in the order that is known
+
+T = TypeVar("T")
+Kept = dict[int, int]
+"""Where the sessions of a contest are in a smaller one; those that are not in it were taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minimal:
+    """The smallest contest that shows a violation of the name, and its first trial, with the fewest preemptions."""
+
+    contest: Contest
+    trial: Trial
+    violation: Violation
+    candidates: int  # contests that were tried on the way
+    trials: int
+    smaller: int  # contests of the small scope that are simpler, and do not show it
+
+    @property
+    def order(self) -> list[int]:
+        """The sessions, in the order of their steps."""
+        return _sessions(self.trial)
+
+
+class Minimiser:
+    """Of the violations of one name, in the cell of the judge; the arena's gates are as the cell has them."""
+
+    def __init__(self, judge: Judge, name: str, small: Sequence[Contest] = (), *, passed: bool = False) -> None:
+        """`small` is the scope in which every simpler contest is to pass, the simplest first; `passed`: all did."""
+        self._judge, self._name, self._small = judge, name, tuple(small)
+        self._operations = judge.explorer.scenario.operations
+        self._shown: dict[Contest, tuple[Trial, Violation] | None] = dict.fromkeys(small) if passed else {}
+        self._trials = 0
+
+    def smallest(self, contest: Contest, order: Sequence[int], fault: Fault | None = None) -> Minimal | None:
+        """From a contest that failed in this order of sessions. None: it does not fail again."""
+        self._fault = fault
+        found = self._shows(contest, order)
+        if found is None:
+            return None
+        order, smaller = _sessions(found[0]), True
+        while smaller:
+            smaller = False
+            for candidate, kept in self._candidates(contest):
+                if self._rank(candidate) >= self._rank(contest):
+                    continue
+                found = self._shows(candidate, [kept[s] for s in order if s in kept])
+                if found is not None:
+                    contest, order, smaller = candidate, _sessions(found[0]), True
+                    break
+        contest = next((c for c in self._simpler_of_the_scope(contest) if self._shows(c)), contest)
+        simplest = next(self._showing(contest, ()), None)  # by the fewest preemptions, wherever it was found
+        passing = sum(self._shown.get(simpler, ()) is None for simpler in self._simpler_of_the_scope(contest))
+        return simplest and Minimal(contest, *simplest, len(self._shown), self._trials, passing)
+
+    def _simpler_of_the_scope(self, contest: Contest) -> Iterator[Contest]:
+        for simpler in self._small:
+            if simpler == contest:
+                return
+            if self._rank(simpler) < self._rank(contest):
+                yield simpler
+
+    # ---- whether it shows -----------------------------------------------------------------------------------------
+
+    def _shows(self, contest: Contest, order: Sequence[int] = ()) -> tuple[Trial, Violation] | None:
+        if contest not in self._shown:
+            self._shown[contest] = next(self._showing(contest, order), None)
+        return self._shown[contest]
+
+    def _showing(self, contest: Contest, order: Sequence[int]) -> Iterator[tuple[Trial, Violation]]:
+        """Trials of the contest that are violations of the name: by the order that is known, then few preemptions."""
+        judge, explorer = self._judge, self._judge.explorer
+        try:
+            explorer.start(contest)
+            judge.specification.prepare(contest)
+        except SqlRefused:  # there is no such start state
+            return
+        known: list[Scheduler] = [Followed(order)] if order else []
+        for scheduler in (*known, Preemptions(bound=PREEMPTIONS_MAX)):
+            for _ in range(TRIALS_MAX):
+                if not scheduler.new_trial():
+                    break
+                self._trials += 1
+                try:
+                    trial = explorer.run(contest, scheduler, retryable=judge.retryable, fault=self._fault)
+                except Uncontrolled:
+                    continue
+                violation = judge.suspected(contest, trial, self._fault)
+                if violation is not None and violation.name == self._name:
+                    yield trial, violation
+
+    # ---- what is smaller ------------------------------------------------------------------------------------------
+
+    def _rank(self, contest: Contest) -> tuple[Any, ...]:
+        """Fewest sessions first, then calls, then what had to happen before, then operations, keys and values."""
+        calls = [call for session in contest.sessions for call in session]
+        known = list(self._operations)
+        values = {repr(value) for call in (*contest.prelude, *calls) for _, value in call.arguments}
+        return (
+            len(contest.sessions),
+            len(calls),
+            len(contest.prelude),
+            [[known.index(call.operation) for call in session] for session in contest.sessions],
+            len(self._keys(contest)),
+            sum(map(len, values)),
+            sorted(values),
+        )
+
+    def _keys(self, contest: Contest) -> set[tuple[str, str]]:
+        return {
+            (kind, repr(dict(call.arguments)[parameter]))
+            for call in (*contest.prelude, *(call for calls in contest.sessions for call in calls))
+            for parameter, kind in self._operations[call.operation].keys.items()
+        }
+
+    def _candidates(self, contest: Contest) -> Iterator[tuple[Contest, Kept]]:
+        """Smaller contests, those that take most away first."""
+        everybody = {s: s for s in range(len(contest.sessions))}
+        yield from ((simpler, everybody) for simpler in self._with_shorter_prelude(contest))
+        for gone in everybody if len(everybody) > 1 else ():
+            kept = {s: i for i, s in enumerate(s for s in everybody if s != gone)}
+            yield self._made(contest, _without(contest.sessions, gone)), kept
+        for session, calls in enumerate(contest.sessions):
+            for gone in range(len(calls)) if len(calls) > 1 else ():
+                yield self._made(contest, _with(contest.sessions, session, _without(calls, gone))), everybody
+        yield from self._merged(contest)
+        yield from ((simpler, everybody) for simpler in self._with_longer_prelude(contest))
+        yield from ((simpler, everybody) for simpler in self._with_other_operations(contest))
+        for order in permutations(everybody):
+            sessions = tuple(contest.sessions[s] for s in order)
+            kept = {s: i for i, s in enumerate(order)}
+            for one_key, tried in ((True, False), (True, True), (False, False), (False, True)):
+                yield self._simplest(self._made(contest, sessions), one_key=one_key, tried=tried), kept
+
+    def _merged(self, contest: Contest) -> Iterator[tuple[Contest, Kept]]:
+        """One session makes the calls of two: what needs less concurrency than it has."""
+        for first, second in permutations(range(len(contest.sessions)), 2):
+            calls = contest.sessions[first] + contest.sessions[second]
+            kept = {s: s - (s > second) for s in range(len(contest.sessions))}
+            kept[second] = kept[first]
+            yield self._made(contest, _without(_with(contest.sessions, first, calls), second)), kept
+
+    def _with_shorter_prelude(self, contest: Contest) -> Iterator[Contest]:
+        if contest.prelude:
+            yield replace(contest, prelude=())
+            yield from (replace(contest, prelude=_without(contest.prelude, i)) for i in range(len(contest.prelude)))
+
+    def _with_longer_prelude(self, contest: Contest) -> Iterator[Contest]:
+        """A session's first call made before the sessions begin: what need not be concurrent is part of the start."""
+        for session, (first, *rest) in enumerate(contest.sessions):
+            if rest:
+                shorter = self._made(contest, _with(contest.sessions, session, tuple(rest)))
+                yield replace(shorter, prelude=(*contest.prelude, first))
+
+    def _with_other_operations(self, contest: Contest) -> Iterator[Contest]:
+        """A call replaced by one of an operation that the scenario has earlier."""
+        known = list(self._operations)
+        for session, calls in enumerate(contest.sessions):
+            for position, call in enumerate(calls):
+                for name in known[: known.index(call.operation)]:
+                    other = _with(calls, position, fill(self._operations[name], {}, []))
+                    changed = self._made(contest, _with(contest.sessions, session, other))
+                    yield self._simplest(changed, one_key=True, tried=False)
+
+    def _made(self, contest: Contest, sessions: tuple[tuple[Call, ...], ...]) -> Contest:
+        pattern = described(self._judge.explorer.scenario, sessions)
+        return replace(contest, sessions=sessions, pattern=pattern)
+
+    def _simplest(self, contest: Contest, *, one_key: bool, tried: bool) -> Contest:
+        """The same calls with the values that the small scope would give them: canonical, whatever they were before.
+
+        Keys are numbered by first appearance, or all calls put on the first of each kind; `tried` values are kept.
+        """
+        numbers: dict[tuple[str, str], int] = {}
+        own: list[object] = []
+
+        def simplest(call: Call) -> Call:
+            operation = self._operations[call.operation]
+            seen = {} if one_key else numbers
+            given: dict[str, object] = {}
+            for name, value in call.arguments:
+                meaning = operation.parameters[name]
+                if isinstance(meaning, Key):
+                    kind = operation.keys[name]
+                    number = seen.setdefault((kind, repr(value)), 1 + sum(known == kind for known, _ in seen))
+                    given[name] = meaning.value(number, kind)
+                elif isinstance(meaning, Tried) and tried:
+                    given[name] = value
+            return fill(operation, given, own)
+
+        prelude = tuple(map(simplest, contest.prelude))
+        sessions = tuple(tuple(map(simplest, calls)) for calls in contest.sessions)
+        return replace(self._made(contest, sessions), prelude=prelude)
+
+
+def _without(values: tuple[T, ...], position: int) -> tuple[T, ...]:
+    return (*values[:position], *values[position + 1 :])
+
+
+def _with(values: tuple[T, ...], position: int, value: T) -> tuple[T, ...]:
+    return (*values[:position], value, *values[position + 1 :])
+
+
+def _sessions(trial: Trial) -> list[int]:
+    return [chosen for chosen, _, event in trial.ended.choices if event == "run"]
