@@ -37,6 +37,7 @@ class Limits:
     seed: int = 0  # of those that sample
     first_finding: bool = False  # is enough: what is unsafe is not explored on for further kinds
     examples: int = 0  # contests to draw, beyond the small scope
+    alone: bool = False  # serial orders, and nothing else
 
 
 @dataclass
@@ -147,7 +148,7 @@ class CellExplorer:
         undecided = ""
         try:
             gated = self._alone(contests)
-            for contest in contests:
+            for contest in () if self.limits.alone else contests:
                 if self.limits.first_finding and self.tally.findings:
                     self.tally.exhaustive = False
                     break

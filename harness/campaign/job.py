@@ -13,6 +13,7 @@ from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.judge import Judge
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
+from harness.model.contest import Contest
 from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
@@ -47,8 +48,10 @@ class Job:
     scheduler: str = "portfolio"
     seed: int = 0
     overlaps: int = 1000
-    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
     examples: int = 0
+    contests: tuple[Contest, ...] = ()  # these and no others; none: all that are enumerated
+    alone: bool = False  # serial orders only
+    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +226,9 @@ def _explore(
         seed=job.seed,
         first_finding=job.first_finding,
         examples=job.examples,
+        alone=job.alone,
     )
-    chosen = contests(scenario, strategy, cell.state, job.sessions)
+    chosen = job.contests or contests(scenario, strategy, cell.state, job.sessions)
     try:
         for contest in chosen:
             explorer.prepare(contest)

@@ -12,6 +12,7 @@ from harness.campaign.replay import ReplayError
 from harness.cli.compare import compare
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
+from harness.cli.hammer import hammer, history
 from harness.cli.listing import listing
 from harness.cli.options import DEBUG, debug
 from harness.cli.replay import replay
@@ -20,6 +21,7 @@ from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.certificate import BadCertificate
 from harness.reports.json_report import harness_version
+from harness.runners.history_file import HistoryError
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 
@@ -56,7 +58,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)
             return _say(f"{place}: error: {error.message}" if place else f"error: {error.message}", UNABLE)
-        case ServerError() | ReplayError() | SourceError():
+        case ServerError() | ReplayError() | SourceError() | HistoryError():
             return _say(f"error: {error}", UNABLE)
         case OSError() if error.filename:
             return _say(f"error: {error.filename}: {_lower(error.strerror or str(error))}", UNABLE)
@@ -108,6 +110,8 @@ def main() -> None:
 
 main.add_command(listing)
 main.add_command(explore)
+main.add_command(hammer)
+main.add_command(history)
 main.add_command(replay)
 main.add_command(compare)
 main.add_command(doctor)

@@ -226,6 +226,10 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
+    def alone(self, contest: Contest, order: Order) -> Seen:
+        """The operations one at a time in this order, once; nothing is remembered."""
+        return self._one_at_a_time(contest, order)
+
     def record_serial(self, contest: Contest, order: Order) -> tuple[Outcome, Recorder]:
         """The same once more, for its trace."""
         recorder = Recorder()
