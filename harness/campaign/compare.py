@@ -5,32 +5,32 @@ cost blocks with databases of their own. Results are kept as they come (`kept.py
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import dataclass, replace
 
-from harness.campaign.advice import PASSES, advise, own_level, settled, verdicts
-from harness.campaign.campaign import Options, Progress, select
+from harness.campaign.advice import PASSES, advise, own_level, verdicts
+from harness.campaign.campaign import Options, Progress, Selection, select
+from harness.campaign.costing import MIXES, Costing
+from harness.campaign.hammer import HammerOptions, HammerReport, HammerResult, Racing
 from harness.campaign.job import Impossible, Job, explored
 from harness.campaign.kept import Kept
-from harness.campaign.measure import CostJob, measure
 from harness.campaign.workers import WorkerDied
 from harness.generators.workload import subject
 from harness.model.cell import Cell, Isolation
 from harness.model.codec import CodecError, encode
-from harness.model.comparison import Advice, Comparison, Group, Judged, OnServer
-from harness.model.cost import Contestant, Measured, Mix, card
+from harness.model.comparison import Advice, Comparison, Group, Hammered, Judged, OnServer
+from harness.model.cost import Contestant, Measured, card
 from harness.model.schedule import Gates
-from harness.model.verdict import CellResult, Verdict
+from harness.model.verdict import CellResult, Rate, Verdict
 from harness.scenario.language import Scenario
 from harness.scenario.strategy import Strategy
 from harness.servers.server import Server
 
-MIXES = tuple(Mix)
-ROUNDS_FIRST = 6  # fewer have no interval of 95 %
-ROUNDS_MORE = 4  # at a time, for those that are not told apart yet
-ROUNDS_MAX = 30
-_EXPLORING_AT_MOST = 0.55  # of the budget: costs are to be told of what is safe, however long it took to know
+_USED_AT_MOST = 0.6  # of the budget, to explore the levels used...
+_EXPLORING_AT_MOST = 0.4  # ...and to begin others: costs are to be told, however long it takes to know what is safe
+_HAMMERING_AT_MOST = 0.1  # of the budget
+_HAMMERED_S = 1.0  # of one cell
 _AFTERWARDS_S = 6.0  # to drop databases, end servers and write reports; of the budget
 _ORDERS_MAX = 1000
 _OVERLAPS = 50
@@ -67,6 +67,10 @@ class Servers:
 
 
 Listener = Callable[[Judged | Progress], None]
+Hammering = Callable[
+    [Sequence[Selection], Sequence[Server], HammerOptions, Callable[[HammerResult | Racing], None]], HammerReport
+]
+"""`campaign.hammer.hammer`: it has processes of its own, which no executor's process could start."""
 
 
 class Comparing:
@@ -82,8 +86,10 @@ class Comparing:
         listen: Listener = lambda event: None,
         *,
         began: float | None = None,
+        hammering: Hammering | None = None,
     ) -> None:
-        """`began`: time.time() from which the budget runs; now. Raises as `select` does."""
+        """`began`: time.time() from which the budget runs; now. `hammering`: None does without. Raises as `select`."""
+        self.hammering = hammering
         self.servers, self.options, self.kept, self.executor, self.listen = servers, options, kept, executor, listen
         wanted = Options(layouts=options.layouts, states=options.states, isolations=options.isolations)
         (selection,) = select([pattern], wanted, [both.exploring.id for both in servers])
@@ -95,9 +101,13 @@ class Comparing:
 
     def run(self) -> Comparison:
         """Spend the budget. What a KeyboardInterrupt leaves is kept; `result` tells it."""
-        deadline = self.began + self.options.budget_s - _AFTERWARDS_S
-        self._explore(self.began + _EXPLORING_AT_MOST * self.options.budget_s)
-        self._measure(deadline)
+        budget_s, deadline = self.options.budget_s, self.began + self.options.budget_s - _AFTERWARDS_S
+        self._explore(self.began + _USED_AT_MOST * budget_s, used_only=True)
+        self._explore(self.began + _EXPLORING_AT_MOST * budget_s)
+        self._hammer(min(deadline, time.time() + _HAMMERING_AT_MOST * budget_s))
+        measuring = [both.measuring for both in self.servers]
+        options = self.options
+        Costing(self, measuring, clients=options.clients, calls=options.calls, seed=options.seed).spend(deadline)
         self._explore(deadline)
         self.kept.end()
         return self.result()
@@ -110,8 +120,11 @@ class Comparing:
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """In the order of the cells. A strategy that met nobody at a level has shown nothing there."""
-        known = [self.kept.judged[cell] for cell in self.cells if cell in self.kept.judged]
+        """In the order of the cells. A strategy that met nobody at a level has shown nothing there.
+
+        What the explorer passed and the hammer broke is unsafe: eight sessions met what two do not.
+        """
+        known = [self._after_hammering(self.kept.judged[cell]) for cell in self.cells if cell in self.kept.judged]
         met = {_where(one.cell) for one in known if one.contended or one.kinds}
         return tuple(
             one
@@ -120,14 +133,16 @@ class Comparing:
             for one in known
         )
 
-    def _explore(self, deadline: float) -> None:
+    def _explore(self, deadline: float, *, used_only: bool = False) -> None:
         """The cells that are not judged yet, those at the levels used first; one after the other those of a layout.
 
-        A worker keeps the databases of one layout open: the next cell of it begins at once.
+        A worker keeps the databases of one layout open: the next cell of it begins at once. All servers have had a
+        layout before the next is begun: with half of them nothing can be recommended.
         """
         order = {layout: number for number, layout in enumerate(self.scenario.layouts)}
         open_cells = [cell for cell in self.existing if cell not in self.kept.judged]
-        open_cells.sort(key=lambda cell: (not self._is_used(cell), cell.server, order[cell.layout]))
+        open_cells = [cell for cell in open_cells if self._is_used(cell) or not used_only]
+        open_cells.sort(key=lambda cell: (not self._is_used(cell), order[cell.layout], cell.server))
         if not open_cells or time.time() >= deadline:
             return
         exploring = {both.exploring.id: both.exploring for both in self.servers}
@@ -167,6 +182,47 @@ class Comparing:
         done = len(self.kept.judged) + len(self.kept.impossible)
         self.listen(Progress(done, len(self.cells), f"explored {cell.id}"))
 
+    # ---- confirmation ---------------------------------------------------------------------------------------------
+
+    def _after_hammering(self, one: Judged) -> Judged:
+        met = self.kept.hammered.get(one.cell.id)
+        if met is None or not met.kinds or one.verdict not in PASSES:
+            return one
+        return replace(one, verdict=Verdict.UNSAFE, reason="met by the hammer, not by the explorer", kinds=met.kinds)
+
+    def _hammer(self, deadline: float) -> None:
+        """A short run of one cell of each contestant, that which the explorer condemned if it did."""
+        cells = [cell for cell in self._worth_hammering() if cell.id not in self.kept.hammered]
+        left_s = deadline - time.time()
+        if self.hammering is None or not cells or left_s <= 0:
+            return
+
+        def hear(event: HammerResult | Racing) -> None:
+            if isinstance(event, HammerResult) and event.rounds:
+                hits = max((luck.rate.hits for luck in event.by_luck), default=0)
+                self.kept.hammer(event.cell.id, Hammered(Rate(hits, event.rounds), event.names))
+                self.listen(Progress(len(self.kept.hammered), len(cells), f"hammered {event.cell.id}"))
+
+        options = HammerOptions(
+            seconds=_HAMMERED_S, budget_s=left_s, seed=self.options.seed, hand_over=False, processes=1
+        )
+        self.hammering(
+            [Selection(self.scenario, tuple(cells))], [both.measuring for both in self.servers], options, hear
+        )
+
+    def _worth_hammering(self) -> list[Cell]:
+        """Of what needs concurrency to go wrong; cells of the levels used, on the server named first."""
+        first = self.servers[0].exploring.id
+        found: dict[tuple[str, str], Cell] = {}
+        judged = [one for one in self.kept.judged.values() if one.cell.server == first and self._is_used(one.cell)]
+        condemned = [one for one in judged if one.verdict is Verdict.UNSAFE and not one.alone]
+        alone = {(one.cell.strategy, one.cell.layout) for one in judged if one.alone}
+        for one in (*condemned, *(one for one in judged if one.verdict in PASSES)):
+            where = (one.cell.strategy, one.cell.layout)
+            if where not in alone or one in condemned:
+                found.setdefault(where, one.cell)
+        return list(found.values())
+
     # ---- costs ----------------------------------------------------------------------------------------------------
 
     @property
@@ -202,75 +258,6 @@ class Comparing:
                     return found
         return (named or list(contestants))[0]
 
-    def _measure(self, deadline: float) -> None:
-        groups = [self._worth_measuring(group) for group in self.groups]
-        places = [(both.measuring, group) for group in groups for both in self.servers]
-        for number, (server, group) in enumerate(places):
-            missing = ROUNDS_FIRST - self._rounds(server, group)
-            share = (deadline - time.time()) / (len(places) - number)
-            self._some_rounds(server, group, group.contestants, missing, time.time() + share)
-        while time.time() < deadline:
-            open_places = [(server, group, who) for server, group in places if (who := self._undecided(server, group))]
-            if not open_places:
-                return
-            for server, group, contestants in open_places:
-                self._some_rounds(server, group, contestants, ROUNDS_MORE, deadline)
-
-    def _worth_measuring(self, group: Group) -> Group:
-        """Layouts in which something passes, or may yet, and there all; every layout, where nothing does anywhere."""
-        told = verdicts(self.judged, group, self.existing)
-        layouts = {who.layout for who, verdict in told.items() if verdict is not Verdict.UNSAFE}
-        chosen = tuple(who for who in group.contestants if who.layout in layouts or not layouts)
-        return replace(group, contestants=chosen)
-
-    def _rounds(self, server: Server, group: Group) -> int:
-        """How many are there: those begun before it was known which layouts are worth it count as well."""
-        return 1 + max(
-            (m.round for m in self.kept.measured if m.server == server.id and m.contestant in group.contestants),
-            default=-1,
-        )
-
-    def _undecided(self, server: Server, group: Group) -> tuple[Contestant, ...]:
-        """Those that pass and whose time is not told from that of the fastest, and whom they are held against."""
-        if self._rounds(server, group) >= ROUNDS_MAX:
-            return ()
-        blocks = {server.id: [m for m in self.kept.measured if m.server == server.id]}
-        found: list[Contestant] = []
-        for one in self._advice(group, blocks[server.id]):
-            if one.best is None or not one.measured:
-                continue
-            passing = [who for who, v in verdicts(self.judged, group, self.existing).items() if v in PASSES]
-            rivals = [*(who for who in passing if who != one.best), *([one.unsafe] if one.unsafe else [])]
-            open_rivals = [who for who in rivals if not settled(who, one.best, blocks, MIXES)]
-            live = [who for who in open_rivals if (server.id, who) not in self.kept.dropped]
-            if any(who in one.as_good for who in live):
-                found += [one.best, group.reference, *live]
-        return tuple(dict.fromkeys(found))
-
-    def _some_rounds(
-        self, server: Server, group: Group, contestants: Iterable[Contestant], rounds: int, deadline: float
-    ) -> None:
-        going = tuple(who for who in contestants if (server.id, who) not in self.kept.dropped)
-        if rounds <= 0 or not going or time.time() >= deadline:
-            return
-        first = self._rounds(server, group)
-        self.listen(Progress(first, ROUNDS_MAX, f"measuring {group.operation} on {server.id}, round {first + 1}"))
-        job = CostJob(
-            server, self.scenario.path, self.scenario.name, group.operation, going, MIXES,
-            self.options.clients, self.options.calls, first, rounds, self.options.seed, deadline,
-        )  # fmt: skip
-        # One at a time: what is measured is to have the machine for itself.
-        try:
-            told = self.executor.submit(measure, job).result()
-        except (WorkerDied, BrokenExecutor) as died:
-            self.warnings.append(f"costs of {group.operation} on {server.id}: {died}")
-            for who in going:
-                self.kept.drop(server.id, who, "the process that measured it ended")
-            return
-        self.kept.measure(told.blocks)
-        for who, why in told.dropped:
-            self.kept.drop(server.id, who, why)
-
     # ---- result ---------------------------------------------------------------------------------------------------
 
     def result(self) -> Comparison:
@@ -290,11 +277,11 @@ class Comparing:
             told.append(f"{open_cells} of {len(self.existing)} cells were not explored before the budget was spent")
         return Comparison(
             self.scenario.name, tuple(both.facts for both in self.servers), self.judged, groups, tuple(cards),
-            tuple(one for group in groups for one in self._advice(group, measured)), MIXES, self.options.clients,
+            tuple(one for group in groups for one in self.advice(group, measured)), MIXES, self.options.clients,
             self.options.calls, self.options.seed, time.time() - self.began, self.kept.hammered, tuple(told),
         )  # fmt: skip
 
-    def _advice(self, group: Group, measured: Sequence[Measured]) -> list[Advice]:
+    def advice(self, group: Group, measured: Sequence[Measured]) -> list[Advice]:
         levels = [
             level
             for level in self.options.used
@@ -331,6 +318,7 @@ def _judged(result: CellResult) -> Judged:
         result.coverage.exhaustive,
         result.coverage.orders,
         replay,
+        any(finding.violation.alone for finding in result.findings),
     )
 
 

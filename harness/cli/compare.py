@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harness.campaign.campaign import Progress
 from harness.campaign.compare import CompareOptions, Comparing, Servers, key_parts
+from harness.campaign.hammer import hammer
 from harness.campaign.kept import FOLDER, InUse, Kept, key
 from harness.campaign.workers import WorkerExecutor
 from harness.cli.options import consoles, debug, duration, isolation, no_color, report_file, servers
@@ -103,7 +104,7 @@ def compare(
                 if isinstance(event, Progress):
                     listener(event)
 
-            comparing = Comparing(scenario, both, options, kept, executor, listen, began=began)
+            comparing = Comparing(scenario, both, options, kept, executor, listen, began=began, hammering=hammer)
             interrupted = False
             try:
                 compared = comparing.run()

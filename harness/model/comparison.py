@@ -21,6 +21,7 @@ class Judged:
     exhaustive: bool = False
     orders: int = 0
     replay: str | None = None  # a line that shows the first finding again
+    alone: bool = False  # it needs no concurrency
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from rich.text import Text
 
 from harness.model.cell import Isolation
-from harness.model.comparison import Advice, Against, Comparison, Group, Judged
+from harness.model.comparison import Advice, Against, Comparison, Group, Hammered, Judged
 from harness.model.cost import Card, Contestant, Figures
 from harness.model.estimate import Estimate, Spread
 from harness.model.sqlstate import describe, is_sqlstate
@@ -125,8 +125,18 @@ def _found(comparison: Comparison, judged: Sequence[Judged], strategy: str) -> t
     mine = [one for one in judged if one.cell.strategy == strategy]
     kinds = list(dict.fromkeys(kind for one in mine for kind in one.kinds))
     notes = [f"found: {', '.join(map(_kind, kinds))}"] if kinds else []
+    met = [(one.cell, comparison.hammered[one.cell.id]) for one in mine if one.cell.id in comparison.hammered]
+    if met:
+        told = (f"{cell.layout}, {cell.state}: {_met(hammered)}" for cell, hammered in met)
+        notes.append(f"hammered on {met[0][0].server} ({'; '.join(told)})")
     reasons = dict.fromkeys(one.reason for one in mine if one.verdict is Verdict.UNKNOWN)
     return (*notes, *(f"unknown: {reason}" for reason in reasons))
+
+
+def _met(hammered: Hammered) -> str:
+    """`violated in 3 of 1,204 rounds`"""
+    often = f"{hammered.rate.hits:,}" if hammered.kinds else "none"
+    return f"{often} of {hammered.rate.tries:,} rounds wrong"
 
 
 def _kind(kind: str) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from harness.campaign.compare import ROUNDS_FIRST, CompareOptions, Comparing, Servers
+from harness.campaign.compare import CompareOptions, Comparing, Servers
+from harness.campaign.costing import ROUNDS_FIRST
 from harness.campaign.job import Job, explored
 from harness.campaign.kept import InUse, Kept
 from harness.campaign.measure import CostJob, Measurements, measure
 from harness.campaign.workers import WorkerDied, WorkerExecutor
 from harness.model.cell import Isolation
+from harness.model.comparison import Judged
 from harness.model.cost import COUNTERS, Block, Contestant, Measured, bucket
 from harness.model.verdict import CellResult, Coverage, Verdict
 from harness.servers.server import Server
@@ -25,15 +27,13 @@ SECONDS = {"lock_table": 3.0, "advisory_lock": 2.0}  # of a block; of others one
 class Pretended(Executor):
     """Runs jobs here and at once, without a server: ON CONFLICT with its index is safe, and so are locks."""
 
-    def __init__(self, *, breaks_after: int | None = None, dies_at: str = "") -> None:
+    def __init__(self, *, dies_at: str = "", condemns_on: str = "") -> None:
         self.jobs: list[Job | CostJob] = []
-        self.breaks_after, self.dies_at = breaks_after, dies_at
+        self.dies_at, self.condemns_on = dies_at, condemns_on
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         (job,) = args
-        if self.breaks_after is not None and len(self.jobs) == self.breaks_after:
-            raise KeyboardInterrupt
         self.jobs.append(job)
         try:
             future.set_result({explored: self._explored, measure: self._measured}[fn](job))
@@ -45,7 +45,9 @@ class Pretended(Executor):
         (cell,) = job.cells
         if cell.strategy == self.dies_at:
             raise WorkerDied("the process that ran this cell exited with status 9")
-        safe = cell.strategy in SECONDS or (cell.strategy, cell.layout) == ("on_conflict_with_predicate", "partial")
+        safe = cell.layout != self.condemns_on and (
+            cell.strategy in SECONDS or (cell.strategy, cell.layout) == ("on_conflict_with_predicate", "partial")
+        )
         return (CellResult(cell, Verdict.SAFE if safe else Verdict.UNSAFE, "", coverage=Coverage(contended=True)),)
 
     def _measured(self, job: CostJob) -> Measurements:
@@ -103,37 +105,50 @@ def test_cells_at_the_level_used_come_first(path: Path) -> None:
 
 
 def test_layouts_in_which_nothing_can_be_safe_are_not_measured(path: Path) -> None:
-    executor = Pretended()
+    executor = Pretended(condemns_on="none")
     with Kept(path) as kept:
-        comparing(kept, executor, isolations=(Isolation.READ_COMMITTED,)).run()
+        comparing(kept, executor).run()
     measured = {who.layout for job in executor.jobs if isinstance(job, CostJob) for who in job.contestants}
-    assert "none" in measured  # locks need no index
-    with Kept(path.with_name("other.jsonl")) as kept:
-        executor = Pretended(dies_at="lock_table")
-        comparing(kept, executor, layouts=("full",), isolations=(Isolation.READ_COMMITTED,)).run()
+    assert measured == {"partial", "full"}
 
 
-@pytest.mark.parametrize("breaks_after", [0, 1, 7, 60, 313])
-def test_stopped_in_the_middle_it_goes_on_where_it_was(path: Path, breaks_after: int) -> None:
+def test_where_nothing_is_safe_everything_is_measured(path: Path) -> None:
+    executor = Pretended(condemns_on="partial")
     with Kept(path) as kept:
+        told = comparing(kept, executor, layouts=("partial",)).run()
+    assert told.advice[0].best is None
+    assert {card.contestant.layout for card in told.cards} == {"partial"}
+
+
+@pytest.mark.parametrize("stops_after", [1, 7, 300])
+def test_stopped_in_the_middle_it_goes_on_where_it_was(path: Path, stops_after: int) -> None:
+    heard: list[object] = []
+
+    def stop(event: object) -> None:
+        if isinstance(event, Judged):
+            heard.append(event)
+        if len(heard) == stops_after:
+            raise KeyboardInterrupt
+
+    with Kept(path.with_name("whole.jsonl")) as kept:
         whole = Pretended()
         expected = comparing(kept, whole).run()
-        kept.forget()
-        first = Pretended(breaks_after=breaks_after)
+    with Kept(path) as kept:
+        stopped = Comparing("purchases", [BOTH], CompareOptions(), kept, Pretended(), stop)
         with pytest.raises(KeyboardInterrupt):
-            comparing(kept, first).run()
+            stopped.run()
+        assert len(stopped.result().judged) == stops_after  # and what is known can be told
     with Kept(path) as kept:
         assert not kept.ended
         second = Pretended()
         told = comparing(kept, second).run()
         assert kept.ended
-    explored_now = [job.cells for job in second.jobs if isinstance(job, Job)]
-    assert told.judged == expected.judged
-    assert told.cards == expected.cards
-    assert told.advice == expected.advice
-    # What was submitted when it stopped, and not yet heard of, is found out again; nothing that was kept is.
-    assert len(explored_now) <= len([job for job in whole.jobs if isinstance(job, Job)])
-    assert len([job for job in second.jobs if isinstance(job, CostJob)]) == 1
+    assert (told.judged, told.cards, told.advice) == (expected.judged, expected.cards, expected.advice)
+    assert explorations(second) == explorations(whole) - stops_after
+
+
+def explorations(executor: Pretended) -> int:
+    return sum(isinstance(job, Job) for job in executor.jobs)
 
 
 def test_what_is_kept_is_neither_explored_nor_measured_again(path: Path) -> None:
@@ -194,7 +209,8 @@ def test_rounds_go_on_only_where_two_are_not_told_apart(path: Path) -> None:
     executor = Pretended()
     with Kept(path) as kept:
         comparing(kept, executor).run()
-    assert [job.rounds for job in executor.jobs if isinstance(job, CostJob)] == [ROUNDS_FIRST]
+    rounds = [job.rounds for job in executor.jobs if isinstance(job, CostJob)]
+    assert rounds == [ROUNDS_FIRST, ROUNDS_FIRST]  # of what passes, and of the others beside it
 
 
 # In processes.
