@@ -17,6 +17,7 @@ from harness.model.verdict import Verdict
 WIDTH = 100
 NOTHING = "-"
 REFERENCE = "reference"
+_LISTED_MAX = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,11 @@ def _times_in_words(estimate: Estimate) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
+    """All of a few, the first of many: the table has the rest."""
+    every = list(words)
+    if len(every) <= _LISTED_MAX + 1:
+        return ", ".join(every)
+    return f"{', '.join(every[:_LISTED_MAX])} and {len(every) - _LISTED_MAX} others"
 
 
 # Text.
