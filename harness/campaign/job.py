@@ -88,6 +88,7 @@ class Job:
     scenario_file: str = ""  # as a witness or journal is to name it
     contests: Packed | None = None  # in place of those of the scope: of the cells' state
     alone: bool = False  # serial orders only
+    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
 
     def only(self, cells: tuple[Cell, ...]) -> "Job":
         return replace(self, cells=cells)
@@ -226,6 +227,25 @@ def under_watch(arenas: Arenas, what: str, *, by_force: bool = False) -> Iterato
         ) from lost
 
 
+_kept: list[Arenas] = []
+
+
+@contextmanager
+def keep_open(arenas: Arenas) -> Iterator[None]:
+    """Within the block `explored` finds and leaves its databases there: for a process that explores cell after cell."""
+    _kept.append(arenas)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def explored(job: Job) -> tuple[CellResult | Impossible, ...]:
+    """`run_job` for any executor: all of its results at once. Raises as `run_job` does."""
+    events = run_job(job, _kept[-1] if _kept else None, by_force=bool(_kept))
+    return tuple(event for event in events if isinstance(event, CellResult | Impossible))
+
+
 def current_cpu() -> int | None:
     """The CPU that this process is pinned to, for its backends to follow; None if it is not."""
     if not hasattr(os, "sched_getaffinity"):
@@ -288,6 +308,7 @@ def _explore(
         scheduler=job.scheduler,
         seed=job.seed,
         alone=job.alone,
+        first_finding=job.first_finding,
         examples=job.examples,
     )
     scope = contests(scenario, strategy, cell.state, job.sessions) if job.contests is None else ()
