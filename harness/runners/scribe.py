@@ -46,7 +46,7 @@ class Scribe:
     _connections: dict[tuple[int, int], int] = field(default_factory=dict)
     _owners: dict[int, int] = field(default_factory=dict)
     _savepoints: dict[int, list[str]] = field(default_factory=dict)
-    _prepared: dict[tuple[int, tuple[str, ...], str], Prepared] = field(default_factory=dict)
+    _prepared: dict[tuple[int, int, tuple[str, ...], str], Prepared] = field(default_factory=dict)
     _answered: list[_Answered] = field(default_factory=list)
     _passed: dict[int, list[str]] = field(default_factory=dict)
     _visible: dict[int, int] = field(default_factory=dict)  # commands of each session that others can see
@@ -76,7 +76,9 @@ class Scribe:
             place = _who(session).session, self._visible.setdefault(_who(session).session, 0)
             self._visible[place[0]] += 1
             if self.fault is not None and place == (self.fault.session, self.fault.command):
-                fault = self.fault.failing
+                # The hub cancels statements only: a COMMIT is not to be stopped half-way.
+                whole = self.fault.failing is Failing.CANCEL and statement.kind is not Kind.STATEMENT
+                fault = None if whole else self.fault.failing
         for text in before:
             number = self._add(session, (text,))
             self._end(number, Result(text.partition(" ")[0]))
@@ -97,8 +99,12 @@ class Scribe:
 
     def done(self, session: Session) -> None:
         number = self._running.pop(session, None)
-        if number is not None:
-            self._end(number, self._result_of(session, number))
+        if number is None:
+            return
+        command = self._commands[number - 1]
+        if command.fault is Failing.LOST and not session.cut_off:  # it ended no transaction: there was nothing to lose
+            self._commands[number - 1] = replace(command, fault=None)
+        self._end(number, self._result_of(session, number))
 
     def told(self, call: str, answer: str) -> None:
         """A client has its answer."""
@@ -227,7 +233,7 @@ class Scribe:
         """As a connection that has run long enough sends it: prepared, with a plan for all parameters."""
         types = tuple(_type_of(session.connection, value) for value in values)
         statement = "".join(part if isinstance(part, str) else f"${part + 1}" for part in cut).strip()
-        key = (session.connection.pid, types, statement)
+        key = (_who(session).session, session.connection.pid, types, statement)
         if key not in self._prepared:
             made = self._prepared[key] = Prepared(f"prepared_{len(self._prepared) + 1}", types, statement)
             number = self._add(session, (f"PREPARE {made.name} ({', '.join(types)}) AS {statement}",), prepared=made)
