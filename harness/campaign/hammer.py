@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.campaign.campaign import Options, Selection, jobs_of
+from harness.campaign.faults import Faults, kinds_for
 from harness.campaign.job import Arenas, Job
 from harness.campaign.referee import Luck, Referee, Tally
 from harness.campaign.workers import Workers
 from harness.generators.contests import contests
+from harness.generators.faults import FaultPlan
 from harness.generators.rounds import spread
 from harness.model.cell import Cell, Isolation
 from harness.model.contest import Contest
+from harness.model.fault import FaultCount, FaultKind, Injection
 from harness.model.history import Batch, Calls
 from harness.model.verdict import CellResult, Finding, Rate, Verdict
 from harness.runners.canonical import Canonicaliser
 from harness.runners.explorer import Explorer, NotDeterministicAlone, queries_of
 from harness.runners.ground import Ground, NotSeparate
 from harness.runners.hammer import WINDOW, Hammer, Setup, WorkerLost
+from harness.runners.hammer_worker import ServerAway
 from harness.runners.learned import Learned, Patience
 from harness.runners.virtual import virtual
 from harness.scenario.expectations import expected, is_as_expected
@@ -42,6 +46,12 @@ _HANDED_OVER_S = 20.0  # for the explorer to find a witness of one kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaultOptions:
+    kinds: tuple[FaultKind, ...] = ()  # none: all that can be done to the server
+    each: int | None = None  # of every kind, in one cell: then it is done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HammerOptions:
     sessions: int = 8
     seconds: float = 10.0  # of one cell
@@ -54,6 +64,7 @@ class HammerOptions:
     processes: int | None = None  # that carry sessions
     window: int = WINDOW
     hand_over: bool = True
+    faults: FaultOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,8 @@ class HammerResult:
     expected: str = "safe"
     as_expected: bool = True
     source: str = ""
+    faults: tuple[tuple[FaultKind, FaultCount], ...] = ()
+    plan: tuple[Injection, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -227,7 +240,8 @@ class _Shop:
             self.racing, self.learning = Arenas(None), Arenas(None)
             stack.callback(self.racing.close)
             stack.callback(self.learning.close)
-            self.workers = stack.enter_context(Workers(1))
+            self.workers = Workers(1)
+            stack.callback(lambda: self.workers.close())
             self.hammer = stack.enter_context(Hammer(self.options.processes))
             self.single = stack.enter_context(Hammer(1))  # for strategies whose sessions share one process
             self._stack = stack.pop_all()
@@ -235,6 +249,13 @@ class _Shop:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def renew(self) -> None:
+        """After the server was restarted: whoever had a connection of ours gets another."""
+        self.racing.renew()
+        self.learning.renew()
+        self.workers.close()
+        self.workers = Workers(1)
 
     def explored(self, job: Job) -> CellResult | None:
         """None: there is no such cell, the layout forbids its state."""
@@ -267,6 +288,7 @@ class Bout:
         self._lost = 0
         self._contests: list[Contest] = []  # of the templates
         self._units: list[int] = []
+        self.faults: Faults | None = None
 
     def result(self) -> HammerResult | None:
         """None: the layout forbids the state. Raises as `run_job` does."""
@@ -281,8 +303,23 @@ class Bout:
         if alone is None:
             return None
         findings = tuple(finding for finding in alone.findings if finding.violation.alone)
-        undecided = self._race(models)
+        self.faults = self._planned()
+        try:
+            undecided = self._race(models)
+        finally:
+            if self.faults is not None:
+                self.faults.close()
         return self._told(findings, models, undecided)
+
+    def _planned(self) -> Faults | None:
+        options = self.options.faults
+        if options is None:
+            return None
+        kinds, left_out = kinds_for(self.job.server, options.kinds)
+        if left_out:
+            self.notes.append(left_out)
+        plan = FaultPlan(f"{self.options.seed} {self.cell.id}", kinds, self.options.sessions, options.each)
+        return Faults(self.job.server, plan, self.shop.renew)
 
     # ---- racing ---------------------------------------------------------------------------------------------------
 
@@ -303,7 +340,7 @@ class Bout:
             self.interrupted = True
             for one in (self.shop.hammer, self.shop.single):
                 one.kill()
-        except (NotDeterministicAlone, WorkerLost, Stuck) as why:
+        except (NotDeterministicAlone, WorkerLost, Stuck, ServerAway) as why:
             return str(why)
         return ""
 
@@ -320,6 +357,13 @@ class Bout:
             if self.options.rounds is not None:
                 size = min(size, self.options.rounds - number)
             batch = ground.batch(number, self._drawn(len(templates), size))
+            if self.faults is not None:
+                if self.faults.plan.spent:
+                    break
+                self._with_faults(batch, self.faults, racers, ground, referee, templates)
+                number += size
+                self.tell(self.tally, self.raced_s, left)
+                continue
             ground.prepare(batch)
             started = time.monotonic()
             racers.begin(batch)
@@ -344,6 +388,38 @@ class Bout:
         if pending is not None:
             referee.check(*pending)
             self.tell(self.tally, self.raced_s, 0.0)
+
+    def _with_faults(
+        self,
+        batch: Batch,
+        faults: Faults,
+        racers: Hammer,
+        ground: Ground,
+        referee: Referee,
+        templates: Sequence[Contest],
+    ) -> None:
+        """A batch that is hurt. The referee waits for its end: what it asks the server for would be lost as well."""
+        ground.arena.durable()
+        ground.prepare(batch)
+        started = time.monotonic()
+        racers.begin(batch, faults.drawn(batch))
+        killed = False
+        try:
+            calls = racers.end(lambda injection: faults.strike(injection, racers))
+        except WorkerLost as lost:
+            if not faults.killed:
+                self._another(lost, racers, templates)
+                return
+            killed = True
+            calls = faults.rescued(batch, templates)
+        self.raced_s += time.monotonic() - started
+        faults.settled(calls, ground.arena)
+        reading, remains = ground.read()
+        referee.check(batch, calls, reading, remains)
+        if self.shop.historian is not None:
+            self.shop.historian.note(self.cell, templates, batch, calls)
+        if killed:
+            racers.setup(self._setup(templates))
 
     def _left(self, began: float) -> float:
         seconds = self.seconds
@@ -396,7 +472,14 @@ class Bout:
             templates=tuple(templates),
             window=1 if self.one_at_a_time else self.options.window,
             settings=(_DEADLOCK_TIMEOUT,) if server.superuser else (),
+            diary="" if self.faults is None else str(self.faults.diary),
+            held=self._held(),
         )
+
+    def _held(self) -> str:
+        """The table that matters: of the first identity, else the first there is."""
+        tables = self.shop.racing.get(self.job.server, self.scenario, self.cell.layout).tables
+        return self.scenario.identity[0].table if self.scenario.identity else tables[0].name
 
     def _another(self, lost: Exception, racers: Hammer, templates: Sequence[Contest]) -> None:
         """Processes in the place of those that ended; the batch they were at is given up."""
@@ -439,6 +522,8 @@ class Bout:
             self.raced_s,
             self.one_at_a_time,
             tuple(self.notes),
+            faults=() if self.faults is None else tuple(sorted(self.faults.counts.items())),
+            plan=() if self.faults is None else tuple(self.faults.planned),
         )
 
     def _verdict(self, alone: Sequence[Finding], by_luck: Sequence[ByLuck], undecided: str) -> tuple[Verdict, str]:

@@ -173,6 +173,11 @@ class Arenas:
             )
         return self._specifications[bare]
 
+    def renew(self) -> None:
+        """After the server was restarted."""
+        for arena, _ in self._open.values():
+            arena.renew()
+
     def _close(self, key: tuple[str, str, str]) -> None:
         arena, stack = self._open.pop(key)
         self._specifications.pop(arena, None)

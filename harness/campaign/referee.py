@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from harness.generators.rounds import Unit
 from harness.model.contest import Contest
+from harness.model.fault import Injected
 from harness.model.history import Batch, Calls, OneCall
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Refused, Unknown
 from harness.model.verdict import KINDS, Violation
@@ -63,6 +64,7 @@ class _Told(NamedTuple):
     began: int
     ended: int
     answer: Answer
+    hit: Injected | None = None  # it failed as a fault makes it fail
 
 
 @dataclass
@@ -87,12 +89,13 @@ class Referee:
             {n: unit.place for unit in template.units for n in unit.numbers} for template in self._templates
         ]
         self._seen: dict[object, Seen] = {}
-        self._orders: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        self._orders: dict[tuple[int, int, tuple[bool, ...]], list[tuple[int, ...]]] = {}
 
     def check(self, batch: Batch, calls: Calls, reading: Reading, remains: Mapping[int, Remains]) -> None:
         """Judge every round of a batch. Raises NotSeparate where rounds turn out to meet."""
         tally = self.tally
         rounds = self._by_round(batch, calls, remains)
+        self._excuse(batch, calls.injected, rounds)
         tally.calls += len(calls)
         for number, told in rounds.items():
             template = batch.templates[number - batch.first]
@@ -143,6 +146,20 @@ class Referee:
             rounds[number][place] = _Told(began, ended, answer)
         return rounds
 
+    def _excuse(self, batch: Batch, injected: Sequence[Injected], rounds: dict[int, list[_Told | None]]) -> None:
+        """What a fault itself answers is not held against the strategy: 57014 to who was cancelled, and to nobody else.
+
+        It promises that its transaction is undone; others of the same call may have been over.
+        """
+        for fault in injected:
+            told = rounds[fault.round]
+            place = self._offsets[batch.templates[fault.round - batch.first]][fault.session] + fault.position
+            one = told[place]
+            if one is not None and fault.met and isinstance(one.answer, Failed):
+                told[place] = one._replace(hit=fault)
+                self.tally.failures[one.answer.sqlstate] -= 1
+        self.tally.failures += Counter()  # drops what is not there any more
+
     def _count(self, answer: Answer, times: int) -> None:
         match answer:
             case Failed(sqlstate):
@@ -157,7 +174,7 @@ class Referee:
         known = self.tally.examples.get(violation.name)
         if known is None or template < known.template:  # those in which sessions have most in common come first
             refs = self._templates[template].contest.operations
-            calls = [OneCall(number, r.session, r.position, *t) for r, t in zip(refs, told, strict=True)]
+            calls = [OneCall(number, r.session, r.position, *t[:3]) for r, t in zip(refs, told, strict=True)]
             calls.sort(key=lambda call: call.began_ns)
             self.tally.examples[violation.name] = Luck(violation, template, number, tuple(calls))
 
@@ -170,7 +187,8 @@ class Referee:
         learned = judged.learned
         answers = dict(seen.outcome.answers)
         spans, numbers = self._spans(told, [answers.get(ref) for ref in learned.refs])
-        known = self._orders.setdefault((id(learned), id(seen)), [])
+        doubtful = tuple(one.hit.may_have_committed for one in told if one.hit)  # else answers say who counts
+        known = self._orders.setdefault((id(learned), id(seen), doubtful), [])
         if any(keeps_time(spans, order) for order in known):
             return self._invariant(seen)
 
@@ -192,7 +210,7 @@ class Referee:
                 case Crashed():
                     words = f"{_who(judged.unit.contest, number)} {one.answer}"
                     found.append((KINDS.index("crash"), Violation("crash", words)))
-                case Failed(sqlstate) if sqlstate not in self.retryable:
+                case Failed(sqlstate) if sqlstate not in self.retryable and one.hit is None:
                     kind = "deadlock" if sqlstate == DEADLOCK else "error"
                     words = f"{_who(judged.unit.contest, number)} met {one.answer}"
                     found.append((KINDS.index(kind), Violation(kind, words, sqlstate=sqlstate)))
@@ -224,14 +242,20 @@ class Referee:
         """The calls that had or may have had an effect; their numbers in the template."""
         spans, numbers = [], []
         for number, (one, answer) in enumerate(zip(told, answers, strict=True)):
-            if isinstance(one.answer, Failed) and one.answer.sqlstate in self.retryable:
-                continue  # it promised that nothing happened
+            if self._left_nothing(one):
+                continue
             sure = isinstance(one.answer, Ok | Refused)
             # An id is named by the rows in the end, and compared with them.
             said = None if not sure or answer is None or is_vague(answer) else answer
             spans.append(Span(one.began, one.ended, said, sure))
             numbers.append(number)
         return spans, numbers
+
+    def _left_nothing(self, one: _Told) -> bool:
+        """Whether it promised that nothing happened."""
+        if one.hit is not None:
+            return not one.hit.may_have_committed
+        return isinstance(one.answer, Failed) and one.answer.sqlstate in self.retryable
 
     def _search(
         self, learned: Learned, spans: Sequence[Span], numbers: Sequence[int], accepts: object
@@ -302,7 +326,7 @@ class Referee:
         certain = {
             number: isinstance(one.answer, Ok | Refused)
             for number, one in enumerate(told)
-            if not (isinstance(one.answer, Failed) and one.answer.sqlstate in self.retryable)
+            if not self._left_nothing(one)
         }
         for one in judged.ledgers:
             at = found.get(one.column, one.start * 0)

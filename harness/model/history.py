@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.model.contest import Contest
+from harness.model.fault import Injected
 from harness.model.outcome import Answer
 
 
@@ -44,6 +45,8 @@ class Calls:
     ended_ns: "array[int]" = field(default_factory=lambda: array("q"))
     told: "array[int]" = field(default_factory=lambda: array("I"))  # indexes into `answers`
     answers: list[Answer] = field(default_factory=list)
+    injected: list[Injected] = field(default_factory=list)  # faults that were planned for calls of the batch
+    lost: list[int] = field(default_factory=list)  # pids of backends whose client has left them: they may go on
 
     def __len__(self) -> int:
         return len(self.rounds)
@@ -53,10 +56,21 @@ class Calls:
         for number, session, position, began, ended, told in zip(*columns, strict=True):
             yield OneCall(self.first + number, session, position, began, ended, self.answers[told])
 
+    def note(self, number: int, session: int, position: int, began_ns: int, ended_ns: int, told: int) -> None:
+        """One more call; `number` counts from `first`, `told` is an index into `answers`."""
+        self.rounds.append(number)
+        self.sessions.append(session)
+        self.positions.append(position)
+        self.began_ns.append(began_ns)
+        self.ended_ns.append(ended_ns)
+        self.told.append(told)
+
     def extend(self, other: "Calls") -> None:
         """Add what another process tells of the same batch."""
         shift = len(self.answers)
         self.answers += other.answers
+        self.injected += other.injected
+        self.lost += other.lost
         for mine, theirs in (
             (self.rounds, other.rounds),
             (self.sessions, other.sessions),

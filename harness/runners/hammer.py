@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import pickle
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -25,6 +26,7 @@ from typing import Any, Self
 
 from harness.model.cell import Isolation
 from harness.model.contest import Contest
+from harness.model.fault import Injection
 from harness.model.history import Batch, Calls
 from harness.runners import hammer_worker
 from harness.runners.processes import interrupts_held_back
@@ -55,6 +57,9 @@ class Setup:
     settings: tuple[tuple[str, str], ...] = ()  # of every connection, beside the scenario's own
     prepare_threshold: int | None = 5  # psycopg's default
     silence_s: float = SILENCE_S
+    diary: str = ""  # a folder where processes keep what calls were told, for when they are killed; "": no faults
+    held: str = ""  # a table, locked for a moment so that who is to be hurt is waiting
+    away_s: float = 60.0  # that sessions try to reach a server which is gone
 
     @property
     def sessions(self) -> int:
@@ -124,22 +129,36 @@ class Hammer:
         self.begin(batch)
         return self.end()
 
-    def begin(self, batch: Batch) -> None:
-        """Let the sessions go."""
+    def begin(self, batch: Batch, faults: Sequence[Injection] = ()) -> None:
+        """Let the sessions go; `faults` happen to them on the way."""
         if self._setup is None:
             raise ValueError("begin() without setup()")
         self._batch = batch
         for number in range(len(self._workers)):
             self._ended[number] = 0
-        for worker in self._workers:
-            self._send(worker, batch)
+        mine: list[list[Injection]] = [[] for _ in self._workers]
+        for fault in faults:
+            mine[fault.session % len(mine)].append(fault)
+        for worker, its in zip(self._workers, mine, strict=True):
+            self._send(worker, hammer_worker.Start(batch, tuple(its)))
 
-    def end(self) -> Calls:
-        """What the calls of the batch came to, once all are answered. Raises WorkerLost."""
+    def end(self, strike: Callable[[Injection], None] = lambda injection: None) -> Calls:
+        """What the calls of the batch came to, once all are answered. Raises WorkerLost.
+
+        `strike`: called when the race is where a fault was planned that happens to all sessions: to do it.
+        """
         assert self._setup is not None and self._batch is not None
         calls = Calls(self._batch.first)
-        for worker in self._workers:
-            calls.extend(self._receive(worker, None))
+        racing = list(self._workers)
+        while racing:
+            ready = wait([worker.pipe for worker in racing] + [worker.process.sentinel for worker in racing])
+            worker = next(w for w in racing if w.pipe in ready or w.process.sentinel in ready)
+            message = self._receive(worker, None)
+            if isinstance(message, hammer_worker.Reached):
+                strike(message.injection)
+            else:
+                calls.extend(message)
+                racing.remove(worker)
         return calls
 
     def close(self) -> None:

@@ -7,29 +7,42 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 import psycopg
 
 from harness.generators.rounds import FreshCall, fresh_call
+from harness.model.fault import FaultKind, Injected, Injection
 from harness.model.history import Batch, Calls
-from harness.model.outcome import Answer, Ok, Unknown
+from harness.model.outcome import Answer, Failed, Ok, Unknown
 from harness.runners.explorer import answer_to, left_open
 from harness.runners.processes import end_with_the_parent, leave_interrupts_to_the_parent
 from harness.scenario.bodies import wants_pool
 from harness.scenario.discovery import find
 from harness.scenario.language import Scenario
+from harness.servers.server import one_line
 from harness.sessions.racing import Race, RacingConnection, RacingPool, others_go_on_while_one_sleeps, racing_connection
+from harness.sessions.wounds import Injector, Wounded
 
 if TYPE_CHECKING:
     from harness.runners.hammer import Pulse, Setup
 
+APPLICATION = "harness hammer"  # by which backends of sessions are known
 _POOLED_A_SESSION = 2  # connections of a pool, for each session: as many as the explorer gives them
 _SIMPLE = (bool, int, str, type(None), float, bytes)
 
+_AGAIN_S = 0.01  # between two tries to connect to a server that is not there
+_GONE = ("08", "57P")  # SQLSTATEs of a server that says good-bye, or does not let us in
+
 Body = Callable[..., Any]
+
+
+class ServerAway(RuntimeError):
+    """The server was gone, and did not come back."""
 
 
 def main(pipe: Connection, pulse: "Pulse") -> None:
@@ -51,17 +64,33 @@ def main(pipe: Connection, pulse: "Pulse") -> None:
                     racers = Racers(scenarios, setup, numbers, pulse)
                     pipe.send(None)
                 else:
-                    assert racers is not None
-                    pipe.send(racers.run(message))
+                    assert racers is not None and isinstance(message, Start)
+                    pipe.send(racers.run(message, pipe))
             except Exception as error:
                 pipe.send(error)
     os._exit(0)  # threads of code under test, connections in the middle of something: all of it ends here
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """To race through a batch, and be hurt on the way."""
+
+    batch: Batch
+    faults: tuple[Injection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The race is where a fault was planned that is the parent's to do."""
+
+    injection: Injection
 
 
 class Racers:
     """The sessions of one process, in one setup."""
 
     def __init__(self, scenarios: Sequence[Scenario], setup: "Setup", numbers: range, pulse: "Pulse") -> None:
+        self.diary = Diary(setup.diary, pulse.mine) if setup.diary else None
         self.setup, self.numbers, self.pulse = setup, numbers, pulse
         scenario = next(s for s in scenarios if s.name == setup.scenario)
         strategy = next(s for s in scenario.strategies if s.name == setup.strategy)
@@ -93,6 +122,8 @@ class Racers:
         self.connections: list[RacingConnection | None] = [None] * len(numbers)
         for session in range(len(numbers)):
             self.connection(session)
+        self._injectors: list[Injector] = []  # that nobody uses
+        self._commands: dict[str, tuple[int, int]] = {}  # of operations: that a call sends, and that commit
         gc.collect()
         gc.freeze()
 
@@ -100,6 +131,8 @@ class Racers:
         for connection in [*self.connections, *(c for pool in self._pools.values() for c in pool.opened)]:
             if connection is not None:
                 connection.close()
+        for injector in self._injectors:
+            injector.close()
         self.race.close()
 
     # ---- what calls are made on -----------------------------------------------------------------------------------
@@ -122,19 +155,36 @@ class Racers:
         return self._pools[key]
 
     def _connect(self) -> RacingConnection:
-        return racing_connection(
-            self._conninfo,
-            self.race,
-            autocommit=self.autocommit,
-            options=self._options,
-            application_name="harness hammer",
-            prepare_threshold=self.setup.prepare_threshold,
-        )
+        deadline = time.monotonic() + self.setup.away_s
+        while True:
+            try:
+                return racing_connection(
+                    self._conninfo,
+                    self.race,
+                    autocommit=self.autocommit,
+                    options=self._options,
+                    application_name=APPLICATION,
+                    prepare_threshold=self.setup.prepare_threshold,
+                )
+            except psycopg.OperationalError as error:
+                if not self.setup.diary:  # nobody has hurt the server
+                    raise
+                if time.monotonic() > deadline:
+                    away = f"the server did not come back within {self.setup.away_s:.0f} s: {one_line(error)}"
+                    raise ServerAway(away) from None
+            time.sleep(_AGAIN_S)  # the other sessions go on
 
     # ---- a batch --------------------------------------------------------------------------------------------------
 
-    def run(self, batch: Batch) -> Calls:
-        heat = Heat(self, batch)
+    def run(self, start: "Start", pipe: Connection) -> Calls:
+        heat = Heat(self, start.batch, {(i.round, i.session): i for i in start.faults})
+        heat.tell = pipe.send
+        if self.diary is not None:
+            self.diary.begin(start.batch.first)
+        if start.faults:
+            injector = self._injector()
+            injector.ready()
+            self._injectors.append(injector)
         programs = [self._program(heat, session) for session in range(len(self.numbers))]
         with others_go_on_while_one_sleeps(self.race):
             self.race.run(programs, silence_s=self.setup.silence_s, look=heat.look)
@@ -156,6 +206,8 @@ class Racers:
         arguments = call.arguments(base)
         pooled = self._pooled[call.operation]
         door: Any = self.pool(session) if pooled else self.connection(session)
+        wounded = self._wounded(heat, number, session, call.operation) if heat.faults and position == 0 else None
+        pid = door.pgconn.backend_pid if self.diary is not None and not pooled else 0
         began = time.monotonic_ns()
         try:
             answer = heat.code_of(body(door, **arguments))
@@ -165,11 +217,60 @@ class Racers:
         if not pooled and door.pgconn.transaction_status:
             answer = heat.code(self._left_open(door, heat.calls.answers[answer]))
         heat.note(number, self.numbers[session], position, began, ended, answer)
+        if pid and door.closed:
+            heat.calls.lost.append(pid)
+        if wounded is not None:
+            self._heal(heat, wounded, call.operation, position, heat.calls.answers[answer])
 
     def _told(self, error: BaseException, door: Any, operation: str) -> Answer:
         told = answer_to(error, self.refusals[operation])
-        lost = isinstance(error, psycopg.OperationalError) and isinstance(door, RacingConnection) and door.closed
-        return Unknown() if lost else told
+        if not isinstance(error, psycopg.OperationalError):
+            return told
+        if isinstance(door, RacingConnection):
+            return Unknown() if door.closed else told
+        # Which connection of a pool it was, nobody can tell; what it said, it said last.
+        return Unknown() if isinstance(told, Failed) and told.sqlstate.startswith(_GONE) else told
+
+    def _wounded(self, heat: "Heat", number: int, session: int, operation: str) -> Wounded | None:
+        injection = heat.faults.get((heat.batch.first + number, self.numbers[session]))
+        if injection is None:
+            return None
+        commands = self._commands.get(operation, (1, 1))
+        injector, held = self._injector(), self.setup.held
+        wounded = Wounded(injection, commands, injector, held, lambda: heat.tell(Reached(injection)))
+        self.race.wounds[greenlet.getcurrent()] = wounded
+        return wounded
+
+    def _injector(self) -> Injector:
+        return self._injectors.pop() if self._injectors else Injector(self._connect, self.race)
+
+    def _heal(self, heat: "Heat", wounded: Wounded, operation: str, position: int, answer: Answer) -> None:
+        """The call was answered: nothing of the fault may reach the next one."""
+        del self.race.wounds[greenlet.getcurrent()]
+        wounded.end()
+        self._injectors.append(wounded.injector)
+        injection, connection = wounded.injection, wounded.connection
+        self._commands[operation] = (wounded.sent, wounded.commits)
+        if injection.kind.of_all:
+            if not wounded.done:  # the call sent fewer commands than the last one
+                heat.tell(Reached(injection))
+            return
+        if wounded.done and injection.kind is FaultKind.TERMINATE and connection is not None:
+            self.race.forget(connection)
+            connection.close()
+        fails = injection.kind.sqlstate
+        met = isinstance(answer, Unknown) if fails is None else answer == Failed(fails)
+        heat.calls.injected.append(
+            Injected(
+                injection.kind,
+                injection.round,
+                injection.session,
+                position,
+                wounded.done,
+                met,
+                wounded.may_have_committed,
+            )
+        )
 
     def _left_open(self, connection: RacingConnection, answer: Answer) -> Answer:
         try:
@@ -179,11 +280,46 @@ class Racers:
             return answer
 
 
+class Diary:
+    """What calls of a batch were told, on its way to whoever judges should this process be killed.
+
+    A write is done when the call goes on: what is acknowledged is known, whatever signal comes.
+    """
+
+    def __init__(self, folder: str, mine: int) -> None:
+        self._file = (Path(folder) / str(mine)).open("wb", buffering=0)
+
+    def begin(self, first: int) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.note(first)
+
+    def note(self, what: object) -> None:
+        self._file.write(pickle.dumps(what))
+
+
+def read_diaries(folder: Path, first: int) -> Calls:
+    """What the killed processes knew of the calls of this batch."""
+    calls = Calls(first)
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as kept, suppress(EOFError, pickle.UnpicklingError):  # the last word may be half a word
+            if pickle.load(kept) != first:
+                continue
+            while True:
+                number, session, position, began, ended, answer = pickle.load(kept)
+                calls.note(number, session, position, began, ended, len(calls.answers))
+                calls.answers.append(answer)
+    return calls
+
+
 class Heat:
     """One batch while it is raced: how far each session is, and what calls came to."""
 
-    def __init__(self, racers: Racers, batch: Batch) -> None:
-        self.racers, self.batch = racers, batch
+    tell: Callable[[object], None]
+
+    def __init__(self, racers: Racers, batch: Batch, faults: Mapping[tuple[int, int], Injection]) -> None:
+        """`faults`: by round and session."""
+        self.racers, self.batch, self.faults = racers, batch, faults
         self.calls = Calls(batch.first)
         self._ended = [0] * len(racers.numbers)  # rounds, of each session
         self._pulse, self._window = racers.pulse, racers.setup.window
@@ -264,13 +400,9 @@ class Heat:
         return code
 
     def note(self, number: int, session: int, position: int, began: int, ended: int, answer: int) -> None:
-        calls = self.calls
-        calls.rounds.append(number)
-        calls.sessions.append(session)
-        calls.positions.append(position)
-        calls.began_ns.append(began)
-        calls.ended_ns.append(ended)
-        calls.told.append(answer)
+        self.calls.note(number, session, position, began, ended, answer)
+        if self.racers.diary is not None:
+            self.racers.diary.note((number, session, position, began, ended, self.calls.answers[answer]))
 
 
 def _sendable(value: object) -> object:

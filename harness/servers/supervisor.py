@@ -93,6 +93,10 @@ class ControllerGone(Exception):
     """Time to end."""
 
 
+# What the supervisor is told by a signal: to end its server by another, and to start it again.
+RESTARTS = {signal.SIGUSR1: signal.SIGINT, signal.SIGUSR2: signal.SIGQUIT}  # fast, immediate
+
+
 class Watch:
     """Sleeps until the controller ends, or a child does. No polling: the benchmarks next door want the CPU."""
 
@@ -102,7 +106,7 @@ class Watch:
         os.set_blocking(wakeup_in, False)
         signal.set_wakeup_fd(wakeup_in, warn_on_full_buffer=False)
         # Functions, not SIG_IGN: that would be inherited by the server.
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *RESTARTS):
             signal.signal(number, lambda *_: None)
         # The pipe stays open while a forked child of the controller lives; the process itself is the better sign.
         self.controller: int | None = None
@@ -114,14 +118,18 @@ class Watch:
             except OSError:  # a kernel or a sandbox without it: the pipe will do
                 pass
 
-    def until_a_child_ends(self, children: "Sequence[subprocess.Popen[bytes]]") -> None:
+    def until_a_child_ends(self, children: "Sequence[subprocess.Popen[bytes]]") -> signal.Signals | None:
+        """None once one has ended; how to end it where a restart was asked for before."""
         watched = [0, self.wakeup] + ([] if self.controller is None else [self.controller])
         while all(child.poll() is None for child in children):  # without children: until the controller ends
             ready, _, _ = select.select(watched, [], [])
             if 0 in ready or self.controller in ready:
                 raise ControllerGone
             with contextlib.suppress(BlockingIOError):
-                os.read(self.wakeup, 4096)
+                for number in os.read(self.wakeup, 4096):  # the signals that came
+                    if number in RESTARTS:
+                        return RESTARTS[signal.Signals(number)]
+        return None
 
 
 def run(job: Job) -> int:
@@ -145,7 +153,11 @@ def run(job: Job) -> int:
         if job["server"] is not None:
             server = start(job["server"], log)
             tell(f"started {server.pid}")
-            watch.until_a_child_ends([server])
+            while (how := watch.until_a_child_ends([server])) is not None:
+                server.send_signal(how)
+                while watch.until_a_child_ends([server]) is not None:  # asked again meanwhile: one is enough
+                    pass
+                server = start(job["server"], log)
             tell(f"ended {server.returncode}")
         watch.until_a_child_ends([])
     except ControllerGone:

@@ -72,6 +72,9 @@ SELECT c.oid::regclass::text, s.seqmax
   FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid ORDER BY c.oid"""
 
 
+# Counted on the heap: a damaged index must not hide a duplicate.
+_ON_THE_HEAP = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET jit = off"
+
 _TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00)?"')  # as JSON has it; literals have no microseconds
 
 
@@ -136,10 +139,7 @@ class Arena:
         self.tables = tuple(TableFacts(oid, name, tuple(cols)) for (oid, name), cols in columns.items())
         reads = [observe.get(t.name, f"SELECT * FROM {t.name}") for t in self.tables]
         reads += queries
-        # Counted on the heap: a damaged index must not hide a duplicate.
-        self.control.run(
-            "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET jit = off"
-        )
+        self.control.run(_ON_THE_HEAP)
         self._read = ";".join(reads).encode()
         names = ", ".join(t.name for t in self.tables)
         sequences = self.control.run(_SEQUENCES)[0]
@@ -228,6 +228,23 @@ class Arena:
         self._put_back()
         if self._seed is not None:
             self._ready(self.control.run_raw(self._made_ready(self._seed, truncate=self.truncates)))
+
+    def renew(self) -> None:
+        """After the server was restarted: connect again. What stands in the tables is left; no start state is known."""
+        self.control.close()
+        self.control = Control(self.server, self.database)
+        self._pin(self.control.pid)
+        self.control.run(_ON_THE_HEAP)
+        self._seed = None
+        if self._scribe is not None:
+            self._scribe.close()
+        for connection in (connection for kept in self._connections.values() for connection in kept):
+            connection.close()
+        self._touched.clear()
+
+    def durable(self) -> None:
+        """From now on what is made ready outlives a crash of the server, as what sessions do there has to."""
+        self.control.run("SET synchronous_commit = on")
 
     @property
     def started(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from select import select
-from typing import Any
+from typing import Any, Protocol
 
 import greenlet
 import psycopg
@@ -31,20 +31,37 @@ class Stuck(RuntimeError):
     """No session was answered for as long as is allowed: they wait for each other where the server cannot see it."""
 
 
+class Wound(Protocol):
+    """A fault that is planned for a session's call: it drives the commands of that call."""
+
+    def wait(self, connection: "RacingConnection", gen: Any, drive: Callable[..., Any]) -> Any: ...
+
+
 class RacingConnection(psycopg.Connection[TupleRow]):
     """An ordinary connection; a session that waits for its answer lets the others of its process go on."""
 
     race: "Race"
+    hurts: bool = False  # a connection of ours that does the hurting
     waiter: greenlet.greenlet | None = None  # the session to be told of an answer
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:  # the signature differs between 3.1, 3.2 and 3.3
         session = greenlet.getcurrent()
         if session.parent is None or kwargs.get("timeout") is not None:  # not in a race: connecting, setting up
             return super().wait(gen, *args, **kwargs)
+        wound = self.race.wounds.get(session) if self.race.wounds and not self.hurts else None
+        if wound is not None:
+            return wound.wait(self, gen, self._wait_in_race)
+        return self._wait_in_race(gen, session)
+
+    def _wait_in_race(self, gen: Any, session: greenlet.greenlet, sent: Callable[[], None] | None = None) -> Any:
+        """`sent` is called once, when all of the command has left and before any of its answer is read."""
         try:
             wanted = gen.send(None)
             while True:
                 if wanted == _READ:
+                    if sent is not None:
+                        sent()
+                        sent = None
                     self.race.until_readable(self, session)
                     wanted = gen.send(_READ)
                 else:  # a statement too long for the socket's buffer: rare, and soon over
@@ -62,7 +79,8 @@ class Race:
         """`bell`: a file descriptor that becomes readable when another process wants us to look again."""
         self._selector = selectors.DefaultSelector()
         self._hub = greenlet.getcurrent()
-        self._heard: set[int] = set()  # sockets that are listened to
+        self._heard: dict[int, RacingConnection] = {}  # by socket: who is listened to
+        self.wounds: dict[greenlet.greenlet, Wound] = {}  # sessions that a fault is planned for
         self._sleepers: list[tuple[float, int, greenlet.greenlet]] = []
         self._number = count()
         self._ready: deque[greenlet.greenlet] = deque()
@@ -76,8 +94,9 @@ class Race:
     def until_readable(self, connection: RacingConnection, session: greenlet.greenlet) -> None:
         connection.waiter = session
         socket = connection.pgconn.socket
-        if socket not in self._heard:
-            self._heard.add(socket)
+        if self._heard.get(socket) is not connection:  # or of one that was lost, whose number is used again
+            self._ignore(socket)
+            self._heard[socket] = connection
             self._selector.register(socket, selectors.EVENT_READ, connection)
         self._hub.switch()
 
@@ -94,10 +113,16 @@ class Race:
 
     def forget(self, connection: RacingConnection) -> None:
         """Before its socket is closed: the next connection may get the same number."""
-        socket = connection.pgconn.socket if not connection.closed else -1
-        for known in [s for s in self._heard if s == socket or self._selector.get_key(s).data is connection]:
-            self._heard.discard(known)
-            self._selector.unregister(known)
+        for socket in [socket for socket, known in self._heard.items() if known is connection]:
+            self._ignore(socket)
+
+    def _ignore(self, socket: int) -> None:
+        if self._heard.pop(socket, None) is not None:
+            self._selector.unregister(socket)
+
+    def start(self, program: Callable[[], None]) -> None:
+        """Run this too, beside the sessions; nobody waits for its end."""
+        self.wake(greenlet.greenlet(program, self._hub))
 
     # ---- the loop -------------------------------------------------------------------------------------------------
 
@@ -123,8 +148,7 @@ class Race:
                 if connection is None:
                     look()
                 elif connection.waiter is None:  # it says good-bye, or has a notice; nobody asked
-                    self._heard.discard(key.fd)
-                    self._selector.unregister(key.fd)
+                    self._ignore(key.fd)
                 else:
                     session, connection.waiter = connection.waiter, None
                     session.switch()
