@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help demo test check lint types fast bench exports clean
+.PHONY: help demo test check lint types fast bench exports faults clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -46,5 +46,13 @@ exports: .venv/installed  ## every finding of the incidents exported, and run by
 	$(BIN)/harness explore --server embedded:18 --orders 60 --json exports.json > /dev/null || test $$? -eq 1
 	$(BIN)/python -m tests.exports.sweep exports.json embedded:18
 
+# 20 of each kind in each of ten cells; half an hour, in which the server is restarted 400 times.
+EACH ?= 20
+faults: .venv/installed  ## safe strategies of two scenarios, hurt 200 times in each of nine ways: nothing may be lost
+	$(BIN)/harness hammer --faults --each $(EACH) --seconds 1h --server embedded:18 \
+	  --isolation read_committed --layout partial --json faults.json \
+	  purchases::on_conflict_with_predicate purchases::advisory_lock \
+	  oauth_installations::on_conflict_with_predicate oauth_installations::lock_table
+
 clean:  ## remove what make made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json exports.json
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist bench.json exports.json faults.json

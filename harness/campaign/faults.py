@@ -59,6 +59,7 @@ class Faults:
         self.planned += drawn
         for injection in drawn:
             self._count(injection.kind).planned += 1
+        self._drawn = drawn
         return drawn
 
     def strike(self, injection: Injection, racers: Hammer) -> None:
@@ -98,12 +99,16 @@ class Faults:
                     calls.note(number, ref.session, ref.position, self._batch_began, _FOREVER, unknown)
         return calls
 
-    def settled(self, calls: Calls, arena: Arena) -> Arena:
+    def settled(self, calls: Calls, arena: Arena) -> None:
         """After the batch: the server is there, no backend goes on without its client, the counts are kept."""
         for injected in calls.injected:
             count = self._count(injected.kind)
             count.done += injected.done
             count.met += injected.met
+        happened = {(one.kind, one.round) for one in calls.injected} | {(one.kind, one.round) for one in self._struck}
+        for injection in self._drawn:
+            if (injection.kind, injection.round) not in happened:  # the race was ended before
+                self.plan.not_done(injection)
         told_unknown = any(isinstance(calls.answers[code], Unknown) for code in set(calls.told))
         restarted = False
         for injection in self._struck:
@@ -117,7 +122,6 @@ class Faults:
             harm.wait_until_gone(lambda: _of_sessions(arena), gone)
         elif calls.lost:
             harm.wait_until_gone(lambda: _still_there(arena, calls.lost), gone)
-        return arena
 
     def _count(self, kind: FaultKind) -> FaultCount:
         return self.counts.setdefault(kind, FaultCount())

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from harness.campaign import hammer as campaign
 from harness.campaign.campaign import Options, Selection, select
-from harness.campaign.hammer import HammerOptions, HammerReport, HammerResult, Racing
+from harness.campaign.hammer import FaultOptions, HammerOptions, HammerReport, HammerResult, Racing
 from harness.cli.explore import FOUND, INTERRUPTED, UNABLE, why
 from harness.cli.options import consoles, debug, duration, isolation, no_color, number_of_sessions, report_file, servers
 from harness.model.cell import Isolation, parse_pattern
+from harness.model.fault import FaultKind
 from harness.model.verdict import Verdict
 from harness.reports.files import write_whole
 from harness.reports.hammered import findings_text, hammered_json, hammered_text, hammered_totals
@@ -58,6 +59,15 @@ WANTED = ("worst", "all", "none")
 @click.option(
     "--witnesses", type=click.Choice(WANTED), default="worst", show_default=True, help="Of what findings to print one."
 )
+@click.option("--faults", "with_faults", is_flag=True, help="Hurt sessions, processes and the server meanwhile.")
+@click.option(
+    "--fault",
+    "kinds",
+    multiple=True,
+    type=click.Choice([str(kind) for kind in FaultKind]),
+    help="Only faults of this kind. Repeatable; implies --faults.",
+)
+@click.option("--each", type=click.IntRange(1), metavar="N", help="Faults of each kind, in each cell; it ends then.")
 @click.option("--no-hand-over", "hand_over", is_flag=True, default=True, flag_value=False, help="Rates only.")
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
 @no_color
@@ -76,6 +86,9 @@ def hammer(
     window: int,
     history: Path | None,
     witnesses: str,
+    with_faults: bool,
+    kinds: tuple[str, ...],
+    each: int | None,
     hand_over: bool,
     json_file: Path | None,
     no_color: bool,
@@ -87,6 +100,9 @@ def hammer(
     """
     if sessions > SESSIONS_MAX:
         raise click.UsageError(f"sessions={sessions}: expected at most {SESSIONS_MAX}")
+    if each is not None and not (with_faults or kinds):
+        raise click.UsageError(f"--each {each}: of what? expected --faults or --fault KIND beside it")
+    faults = FaultOptions(kinds=tuple(map(FaultKind, kinds)), each=each) if with_faults or kinds else None
     options = HammerOptions(
         sessions=sessions,
         seconds=seconds,
@@ -98,6 +114,7 @@ def hammer(
         isolations=isolations,
         window=window,
         hand_over=hand_over,
+        faults=faults,
     )
     out, aside = consoles(no_color=no_color)
     return run(cells, servers or ("auto",), options, history, witnesses, json_file, out, aside)

@@ -15,6 +15,7 @@ from harness.reports.witness import witness
 
 WIDTH = 100
 WORSE = "!"
+_PLANNED_SHOWN = 8
 _COLOURS = {Verdict.UNSAFE: "red", Verdict.UNKNOWN: "magenta", Verdict.RETRY: "yellow", Verdict.SAFE: "green"}
 
 
@@ -80,6 +81,12 @@ def _notes(result: HammerResult) -> list[str]:
         notes.append(f"{counted(result.unjudged, 'round')} had too many orders to search{summed}")
     if result.incomplete:
         notes.append(f"{counted(result.incomplete, 'round')} had calls without an answer")
+    if result.faults:
+        counts = (f"{kind} {count.done} of {count.planned}, met {count.met}" for kind, count in result.faults)
+        notes.append(f"faults done as planned, and told to a client: {'; '.join(counts)}")
+        shown = ", ".join(map(str, result.plan[:_PLANNED_SHOWN]))
+        more = len(result.plan) - _PLANNED_SHOWN
+        notes.append(f"their plan: {shown}{f' and {more:,} more (--json has them)' if more > 0 else ''}")
     return [*notes, *result.notes]
 
 
@@ -226,6 +233,10 @@ def _plain(result: HammerResult) -> dict[str, object]:
         "incomplete": result.incomplete,
         "one_at_a_time": result.one_at_a_time,
         "notes": list(result.notes),
+        "faults": {
+            kind: {"planned": count.planned, "done": count.done, "met": count.met} for kind, count in result.faults
+        },
+        "plan": [{"kind": i.kind, "round": i.round, "session": i.session + 1} for i in result.plan],
         "failures": [{"sqlstate": f.sqlstate, "retryable": f.retryable, **_rate(f.rate)} for f in result.failures],
         "findings": [
             *({"kind": f.violation.name, "alone": True, "witness": witness(f, result.source)} for f in result.alone),

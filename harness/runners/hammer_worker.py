@@ -217,11 +217,11 @@ class Racers:
         ended = time.monotonic_ns()
         if not pooled and door.pgconn.transaction_status:
             answer = heat.code(self._left_open(door, heat.calls.answers[answer]))
-        heat.note(number, self.numbers[session], position, began, ended, answer)
         if pid and door.closed:
             heat.calls.lost.append(pid)
-        if wounded is not None:
+        if wounded is not None:  # before the answer is in the diary: who reads it is to know why it failed
             self._heal(heat, wounded, call.operation, position, heat.calls.answers[answer])
+        heat.note(number, self.numbers[session], position, began, ended, answer)
 
     def _told(self, error: BaseException, door: Any, operation: str) -> Answer:
         told = answer_to(error, self.refusals[operation])
@@ -261,17 +261,11 @@ class Racers:
             connection.close()
         fails = injection.kind.sqlstate
         met = isinstance(answer, Unknown) if fails is None else answer == Failed(fails)
-        heat.calls.injected.append(
-            Injected(
-                injection.kind,
-                injection.round,
-                injection.session,
-                position,
-                wounded.done,
-                met,
-                wounded.may_have_committed,
-            )
-        )
+        kind, number, session = injection.kind, injection.round, injection.session
+        injected = Injected(kind, number, session, position, wounded.done, met, wounded.may_have_committed)
+        heat.calls.injected.append(injected)
+        if self.diary is not None:
+            self.diary.note(injected)
 
     def _left_open(self, connection: RacingConnection, answer: Answer) -> Answer:
         try:
@@ -307,7 +301,11 @@ def read_diaries(folder: Path, first: int) -> Calls:
             if pickle.load(kept) != first:
                 continue
             while True:
-                number, session, position, began, ended, answer = pickle.load(kept)
+                noted = pickle.load(kept)
+                if isinstance(noted, Injected):
+                    calls.injected.append(noted)
+                    continue
+                number, session, position, began, ended, answer = noted
                 calls.note(number, session, position, began, ended, len(calls.answers))
                 calls.answers.append(answer)
     return calls
