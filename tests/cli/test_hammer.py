@@ -89,6 +89,7 @@ def test_an_interrupt_ends_it_with_what_was_found(server: Server, monkeypatch: p
     [
         (["hammer", HOPEFUL, "--sessions", "65"], 3, "error: sessions=65: expected at most 64\n"),
         (["hammer", HOPEFUL, "--seconds", "soon"], 3, "expected a time such as 30s"),
+        (["hammer", HOPEFUL, "--each", "3"], 3, "--each 3: of what? expected --faults or --fault KIND beside it"),
         (["hammer", "no_such_scenario"], 2, "no_such_scenario"),
         (["history", ITEMS], 2, "expected a history, as 'harness hammer --history FILE' writes it"),
     ],
