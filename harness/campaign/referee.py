@@ -185,7 +185,8 @@ class Referee:
             return failed
         seen = self._see(judged, told, reading, remains)
         learned = judged.learned
-        answers = dict(seen.outcome.answers)
+        # Of a call that may have had its effect nobody was told anything: an id least of all.
+        answers = {ref: answer for ref, answer in seen.outcome.answers if isinstance(answer, Ok | Refused)}
         spans, numbers = self._spans(told, [answers.get(ref) for ref in learned.refs])
         doubtful = tuple(one.hit.may_have_committed for one in told if one.hit)  # else answers say who counts
         known = self._orders.setdefault((id(learned), id(seen), doubtful), [])

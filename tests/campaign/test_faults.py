@@ -93,6 +93,12 @@ def test_who_was_hurt_is_excused(server: Server) -> None:
     assert kept.failed >= {"55P03", "57014"}  # they were really told so
 
 
+def test_an_id_that_nobody_was_told_condemns_nobody(server: Server) -> None:
+    cell = "oauth_installations::on_conflict_with_predicate[partial,new,read_committed]"
+    result = hurt(server, cell, 4, FaultKind.CUT)
+    assert (result.verdict, result.names) == (Verdict.SAFE, ())
+
+
 def test_a_race_is_found_all_the_same(server: Server) -> None:
     result = hurt(server, "purchases::ShippedFix[none,new,read_committed]", 3, FaultKind.CUT, FaultKind.CANCEL)
     assert result.verdict is Verdict.UNSAFE
