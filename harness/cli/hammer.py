@@ -52,7 +52,7 @@ WANTED = ("worst", "all", "none")
     metavar="N",
     default=WINDOW,
     show_default=True,
-    help="Rounds that a session may be ahead of the slowest: 1 collides most, more go faster.",
+    help="Rounds that a session may be ahead of the slowest: with 1 all begin together, with more it goes faster.",
 )
 @click.option("--history", type=report_file, metavar="FILE", help="Keep what every call was told, for harness history.")
 @click.option(
