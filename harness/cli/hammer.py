@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.campaign import hammer as campaign
 from harness.campaign.campaign import Options, Selection, select
-from harness.campaign.hammer import HammerOptions, HammerReport, HammerResult, Racing
+from harness.campaign.hammered import HammerOptions, HammerReport, HammerResult, Racing
 from harness.cli.explore import FOUND, INTERRUPTED, UNABLE, why
 from harness.cli.options import consoles, debug, duration, isolation, no_color, number_of_sessions, report_file, servers
 from harness.model.cell import Isolation, parse_pattern
