@@ -36,6 +36,7 @@ class Limits:
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
     alone: bool = False  # serial orders, and nothing else
+    first_finding: bool = False  # is enough: what is unsafe is not explored on for further kinds
     examples: int = 0  # contests to draw, beyond the small scope
 
 
@@ -155,6 +156,9 @@ class CellExplorer:
         try:
             gated = self._alone(contests)
             for contest in () if self.limits.alone else contests:
+                if self.limits.first_finding and self.tally.findings:
+                    self.tally.exhaustive = False
+                    break
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
                 self.tally.explored.add(contest)

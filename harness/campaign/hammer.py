@@ -374,7 +374,7 @@ class Bout:
             contest = spread(self.scenario, model, sessions)
             deadline = time.time() + _HANDED_OVER_S
             try:
-                explored = self.shop.explored(replace(self.job, deadline=deadline).only(contest))
+                explored = self.shop.explored(replace(self.job, deadline=deadline).about(contest))
             except KeyboardInterrupt:
                 self.interrupted = True
                 return None, "interrupted while it was handed to the explorer"

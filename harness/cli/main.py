@@ -10,6 +10,7 @@ import click
 
 from harness.campaign.replay import ReplayError
 from harness.campaign.witness_file import WitnessError
+from harness.cli.compare import compare
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
 from harness.cli.export import export
@@ -117,6 +118,7 @@ main.add_command(hammer)
 main.add_command(history)
 main.add_command(replay)
 main.add_command(export)
+main.add_command(compare)
 main.add_command(doctor)
 main.add_command(explain)
 
