@@ -98,7 +98,7 @@ class Ground:
         if not self.separate:
             if len(batch.templates) != 1:
                 raise ValueError(f"{len(batch.templates)} rounds whose keys are not separate: expected one at a time")
-            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]].contest), truncate=True)
+            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]].contest))  # `read` has emptied them
             return
         statements: dict[tuple[str, str], Statement] = {}
         for which, base in zip(batch.templates, batch.bases, strict=True):
@@ -123,11 +123,12 @@ class Ground:
 
     def read(self) -> tuple[Reading, dict[int, Remains]]:
         """Everything as it stands, and by unit. Raises NotSeparate."""
-        reading = self.arena.look()
         if not self.separate:
+            reading = self.arena.finish()  # and made ready for the next, in one round trip
             whole = Remains([list(result) for _, result in self._results(reading)])
             self._rename(whole)
             return reading, {self._first: whole}
+        reading = self.arena.look()
         finished = (self.arena.control.run("SELECT clock_timestamp()")[0][0][0]) or ""
         results = self._results(reading)
         if self._commons(reading) != self._common:
