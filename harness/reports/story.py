@@ -368,7 +368,7 @@ class _Teller:
             last = [ran for ran in self.seen.statements if ran.call == ref]
             if mine == theirs and self.found.told.get(ref) == serial.outcome.told.get(ref):
                 continue
-            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "LOCK")] or last
+            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "ROLLBACK", "LOCK")] or last
             if not tried:
                 return []
             hears = self._hears(ref, serial)
