@@ -87,9 +87,15 @@ class Job:
     known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
     scenario_file: str = ""  # as a witness or journal is to name it
     contests: Packed | None = None  # in place of those of the scope: of the cells' state
+    alone: bool = False  # serial orders only
+    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
 
     def only(self, cells: tuple[Cell, ...]) -> "Job":
         return replace(self, cells=cells)
+
+    def about(self, *contests: Contest) -> "Job":
+        """The same, of these contests and no others."""
+        return replace(self, contests=Packed(contests))
 
     def run(self, arenas: "Arenas", *, by_force: bool) -> Iterator["Event"]:
         return run_job(self, arenas, by_force=by_force)
@@ -221,6 +227,25 @@ def under_watch(arenas: Arenas, what: str, *, by_force: bool = False) -> Iterato
         ) from lost
 
 
+_kept: list[Arenas] = []
+
+
+@contextmanager
+def keep_open(arenas: Arenas) -> Iterator[None]:
+    """Within the block `explored` finds and leaves its databases there: for a process that explores cell after cell."""
+    _kept.append(arenas)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def explored(job: Job) -> tuple[CellResult | Impossible, ...]:
+    """`run_job` for any executor: all of its results at once. Raises as `run_job` does."""
+    events = run_job(job, _kept[-1] if _kept else None, by_force=bool(_kept))
+    return tuple(event for event in events if isinstance(event, CellResult | Impossible))
+
+
 def current_cpu() -> int | None:
     """The CPU that this process is pinned to, for its backends to follow; None if it is not."""
     if not hasattr(os, "sched_getaffinity"):
@@ -282,6 +307,8 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        alone=job.alone,
+        first_finding=job.first_finding,
         examples=job.examples,
     )
     scope = contests(scenario, strategy, cell.state, job.sessions) if job.contests is None else ()
@@ -307,9 +334,8 @@ def _explore(
         judge = Judge(cell, explorer, specification, retryable, what, overlaps_max=job.overlaps)
         recall = Recall(judge, scenario, job.gates, job.faults)
         yield from recall.replay(known for known in job.known if known.cell.id == cell.id)
-        besides = recall.contests(chosen)
         exploring = CellExplorer(judge, limits, gates=bool(job.gates))
-        result, fixed = recall.settle(exploring.result((*besides, *chosen)), exploring.clean)
+        result, fixed = recall.settle(exploring.result(chosen), exploring.clean, limits)
         yield from fixed
         if statements is not None and result.verdict in (Verdict.SAFE, Verdict.RETRY):
             explorer.prepare(chosen[0], truncate=True)  # a plan depends on the sizes of heaps, and those on the past

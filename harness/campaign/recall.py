@@ -1,16 +1,17 @@
 """Failures first: witnesses of earlier runs, replayed before a cell is explored; fixed is what, explored, is gone."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from harness.campaign.again import Again, Steps, finding_of, run_again, violation_of
+from harness.campaign.cell import CellExplorer, Limits
 from harness.campaign.judge import DoesNotRepeat, Judge, Undecided
 from harness.model.cell import Cell
 from harness.model.codec import AnyEnum, CodecError, cell_of, decode
 from harness.model.contest import Contest
 from harness.model.schedule import Gates, Schedule
-from harness.model.verdict import CellResult, Verdict, Violation
+from harness.model.verdict import CellResult, Finding, Verdict, Violation
 from harness.runners.explorer import NotDeterministicAlone
 from harness.scenario.discovery import digest, digests
 from harness.scenario.language import Scenario
@@ -65,7 +66,7 @@ class _Memory:
 
 @dataclass
 class Recall:
-    """The known witnesses of one cell, around its exploration: `replay`, explore with `contests`, `settle`."""
+    """The known witnesses of one cell, around its exploration: `replay`, explore, `settle`."""
 
     judge: Judge
     scenario: Scenario
@@ -111,14 +112,31 @@ class Recall:
             return f"{kind} still shows"
         return f"{kind} now shows {memory.violation.name}"
 
-    def contests(self, chosen: Sequence[Contest]) -> tuple[Contest, ...]:
-        """What is to be explored besides: the contests of those that did not show, where the start state exists."""
-        besides: list[Contest] = []
+    def settle(self, result: CellResult, clean: frozenset[Contest], limits: Limits) -> tuple[CellResult, list[Retired]]:
+        """The result with what only known witnesses show, and those that are fixed: their contest was found clean.
+
+        Contests that the exploration did not come to are explored here, apart: what was covered is the same with a
+        store and without.
+        """
+        beyond = self._beyond(result, clean)
+        if beyond:
+            exploring = CellExplorer(self.judge, replace(limits, examples=0), gates=bool(self.gates))
+            for finding in exploring.result(beyond).findings:
+                result = _with(result, finding)
+            clean |= exploring.clean
         for memory in self._memories:
-            if memory.schedule is None or memory.violation is not None or not memory.within:
+            if memory.violation is not None and memory.violation.name not in _kinds(result):
+                result = self._with_shown(result, memory)
+        return result, [fixed for memory in self._memories for fixed in self._fixed(result, memory, clean)]
+
+    def _beyond(self, result: CellResult, clean: frozenset[Contest]) -> list[Contest]:
+        """The contests of those that did not show, and whose kind was not met, as far as their start state exists."""
+        beyond: list[Contest] = []
+        for memory in self._memories:
+            contest = memory.schedule.contest if memory.schedule and memory.within else None
+            if contest is None or memory.violation or contest in clean or contest in beyond:
                 continue
-            contest = memory.schedule.contest
-            if contest in chosen or contest in besides:
+            if memory.known.kind in _kinds(result):
                 continue
             try:
                 self.judge.explorer.prepare(contest)
@@ -126,34 +144,35 @@ class Recall:
             except SqlRefused:
                 memory.within = False
                 continue
-            besides.append(contest)
-        return tuple(besides)
+            beyond.append(contest)
+        return beyond
 
-    def settle(self, result: CellResult, clean: frozenset[Contest]) -> tuple[CellResult, list[Retired]]:
-        """The result with what only known witnesses show, and those that are fixed: their contest was found clean."""
-        fixed: list[Retired] = []
-        kinds = {finding.violation.name for finding in result.findings}
-        for memory in self._memories:
-            known, schedule = memory.known, memory.schedule
-            if memory.violation is not None and memory.violation.name not in kinds:
-                kinds.add(memory.violation.name)
-                result = self._with(result, memory)
-            if known.kind in kinds:
-                continue
-            if schedule is None:
-                fixed.append(Retired(result.cell, known.file, f"the known {known.kind} can no longer be run"))
-            elif memory.within and schedule.contest in clean:
-                fixed.append(Retired(result.cell, known.file, f"fixed: the known {known.kind} no longer shows"))
-        return result, fixed
+    def _fixed(self, result: CellResult, memory: _Memory, clean: frozenset[Contest]) -> Iterator[Retired]:
+        known, schedule = memory.known, memory.schedule
+        if known.kind in _kinds(result):
+            return
+        if schedule is None:
+            yield Retired(result.cell, known.file, f"the known {known.kind} can no longer be run")
+        elif memory.within and schedule.contest in clean:
+            yield Retired(result.cell, known.file, f"fixed: the known {known.kind} no longer shows")
 
-    def _with(self, result: CellResult, memory: _Memory) -> CellResult:
+    def _with_shown(self, result: CellResult, memory: _Memory) -> CellResult:
         assert memory.schedule and memory.again and memory.violation
         try:
-            finding = finding_of(memory.schedule, self.judge, memory.again, memory.violation)
+            return _with(result, finding_of(memory.schedule, self.judge, memory.again, memory.violation))
         except (DoesNotRepeat, Uncontrolled, OutOfTime):
             return result
-        reason = result.reason if result.findings else memory.violation.explanation
-        return replace(result, verdict=Verdict.UNSAFE, reason=reason, findings=(*result.findings, finding))
+
+
+def _kinds(result: CellResult) -> set[str]:
+    return {finding.violation.name for finding in result.findings}
+
+
+def _with(result: CellResult, finding: Finding) -> CellResult:
+    if finding.violation.name in _kinds(result):
+        return result
+    reason = result.reason if result.findings else finding.violation.explanation
+    return replace(result, verdict=Verdict.UNSAFE, reason=reason, findings=(*result.findings, finding))
 
 
 def changed(then: Mapping[str, str], scenario: Scenario, layout: str) -> str:

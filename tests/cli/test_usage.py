@@ -50,7 +50,7 @@ def run(*words: str) -> Result:
             "parts may be left out",
         ),
         ("bogus", "error: no such command 'bogus'; 'harness --help' shows what there is"),
-        ("replay", "error: missing argument 'WITNESS_OR_LINE'; 'harness replay --help' shows what there is"),
+        ("replay", "error: missing argument 'WITNESS'; 'harness replay --help' shows what there is"),
         (
             "replay purchases",
             "error: 'purchases' is no schedule line: expected one that begins h1:, as a finding prints it",
