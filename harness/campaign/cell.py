@@ -35,6 +35,8 @@ class Limits:
     deadline: float | None = None  # time.monotonic() at which the budget is spent
     scheduler: str = PORTFOLIO  # one of SCHEDULERS
     seed: int = 0  # of those that sample
+    alone: bool = False  # serial orders, and nothing else
+    first_finding: bool = False  # is enough: what is unsafe is not explored on for further kinds
     examples: int = 0  # contests to draw, beyond the small scope
 
 
@@ -153,11 +155,14 @@ class CellExplorer:
         undecided = ""
         try:
             gated = self._alone(contests)
-            for contest in contests:
+            for contest in () if self.limits.alone else contests:
+                if self.limits.first_finding and self.tally.findings:
+                    self.tally.exhaustive = False
+                    break
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
                 self.tally.explored.add(contest)
-            if self.limits.examples and not self.tally.findings:
+            if self.limits.examples and not self.limits.alone and not self.tally.findings:
                 self._draw(contests, gated)
             if self.tally.overlapped and not self.tally.findings:
                 self.tally.met = self.tally.met or any(map(self._interact, contests))
@@ -229,6 +234,9 @@ class CellExplorer:
                     self.tally.contests += 1
                     self._found_alone(contest, order, outcome, violation, aged=aged)
                     break
+            # Two transfers of the same amount, crossed, cancel each other out: they write all the same.
+            alone = ((ref,) for ref in contest.operations)
+            writes = writes or any(explorer.serial(contest, one).rows != start.outcome.rows for one in alone)
             if not writes and contest not in self._settled:
                 self._settled.add(contest)
                 self.tally.skipped += 1

@@ -1,10 +1,12 @@
 """One strategy in one layout: the unit of work of a worker, with the database it runs in."""
 
 import os
+import pickle
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import psycopg
 from psycopg import sql
@@ -14,6 +16,7 @@ from harness.campaign.judge import Judge
 from harness.campaign.recall import Known, Recall, Recalled, Retired
 from harness.generators.contests import contests
 from harness.model.cell import Cell, Isolation
+from harness.model.contest import Contest
 from harness.model.schedule import Gates
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Verdict
@@ -31,6 +34,37 @@ from harness.sessions.arena import Arena, ResetFailed
 from harness.sessions.control import ControlLost, SqlRefused
 from harness.sessions.steering import Steering, trial_seconds
 from harness.sessions.watch import watched
+
+
+class Task(Protocol):
+    """What a worker is given: one strategy's cells in one layout, and what to do there."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]: ...
+
+    def only(self, cells: tuple[Cell, ...]) -> Self:
+        """The same for some of its cells."""
+        ...
+
+    def run(self, arenas: "Arenas", *, by_force: bool) -> Iterator[Any]:
+        """One event for each cell, in their order."""
+        ...
+
+
+class Packed:
+    """Contests on their way to a worker. Their arguments may be of the scenario's own types, of which the worker knows
+    nothing before it has loaded the file: so it receives bytes, and looks into them afterwards.
+    """
+
+    def __init__(self, contests: Sequence[Contest] = (), packed: bytes = b"") -> None:
+        self._contests, self._packed = tuple(contests), packed
+
+    def __reduce__(self) -> tuple[type["Packed"], tuple[tuple[Contest, ...], bytes]]:
+        return Packed, ((), self._packed or pickle.dumps(self._contests))
+
+    def contests(self) -> tuple[Contest, ...]:
+        """Not before the scenario is loaded."""
+        return pickle.loads(self._packed) if self._packed else self._contests
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +86,19 @@ class Job:
     examples: int = 0
     known: tuple[Known, ...] = ()  # witnesses of earlier runs, of these cells
     scenario_file: str = ""  # as a witness or journal is to name it
+    contests: Packed | None = None  # in place of those of the scope: of the cells' state
+    alone: bool = False  # serial orders only
+    first_finding: bool = False  # is enough: an unsafe cell is not explored on for further kinds
+
+    def only(self, cells: tuple[Cell, ...]) -> "Job":
+        return replace(self, cells=cells)
+
+    def about(self, *contests: Contest) -> "Job":
+        """The same, of these contests and no others."""
+        return replace(self, contests=Packed(contests))
+
+    def run(self, arenas: "Arenas", *, by_force: bool) -> Iterator["Event"]:
+        return run_job(self, arenas, by_force=by_force)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +206,44 @@ def run_job(
     own = arenas is None
     arenas = arenas or Arenas(current_cpu(), journal)
     try:
-        with watched(trial_seconds(), by_force=by_force), virtual():
+        with under_watch(arenas, f"{job.scenario}, layout {job.layout}", by_force=by_force):
             yield from _run(job, arenas)
+    finally:
+        if own:
+            arenas.close()
+
+
+@contextmanager
+def under_watch(arenas: Arenas, what: str, *, by_force: bool = False) -> Iterator[None]:
+    """Code under test runs within: watched, on a virtual clock. Raises ServerError when the server goes away."""
+    try:
+        with watched(trial_seconds(), by_force=by_force), virtual():
+            yield
     except (ControlLost, psycopg.OperationalError) as lost:
         with suppress(Exception):
             arenas.close()
         raise ServerError(
-            f"the server went away in the middle of {job.scenario}, layout {job.layout}: {one_line(lost)}; "
-            "look into its log, and run this again"
+            f"the server went away in the middle of {what}: {one_line(lost)}; look into its log, and run this again"
         ) from lost
+
+
+_kept: list[Arenas] = []
+
+
+@contextmanager
+def keep_open(arenas: Arenas) -> Iterator[None]:
+    """Within the block `explored` finds and leaves its databases there: for a process that explores cell after cell."""
+    _kept.append(arenas)
+    try:
+        yield
     finally:
-        if own:
-            arenas.close()
+        _kept.pop()
+
+
+def explored(job: Job) -> tuple[CellResult | Impossible, ...]:
+    """`run_job` for any executor: all of its results at once. Raises as `run_job` does."""
+    events = run_job(job, _kept[-1] if _kept else None, by_force=bool(_kept))
+    return tuple(event for event in events if isinstance(event, CellResult | Impossible))
 
 
 def current_cpu() -> int | None:
@@ -184,10 +257,11 @@ def current_cpu() -> int | None:
 _loaded: dict[str, list[Scenario]] = {}
 
 
-def _scenario(job: Job) -> Scenario:
-    if job.path not in _loaded:
-        _loaded[job.path] = find(job.path)
-    return next(s for s in _loaded[job.path] if s.name == job.scenario)
+def loaded(path: str, name: str) -> Scenario:
+    """The scenario of that name in that file, which is read once in a process."""
+    if path not in _loaded:
+        _loaded[path] = find(path)
+    return next(s for s in _loaded[path] if s.name == name)
 
 
 def explorers_for(
@@ -210,7 +284,7 @@ def explorers_for(
 
 
 def _run(job: Job, arenas: Arenas) -> Iterator[Event]:
-    scenario = _scenario(job)
+    scenario = loaded(job.path, job.scenario)
     strategy = next(s for s in scenario.strategies if s.name == job.cells[0].strategy)
     what = digest(scenario, job.layout)
     for cell in job.cells:
@@ -233,9 +307,12 @@ def _explore(
         deadline=None if left is None else time.monotonic() + left,
         scheduler=job.scheduler,
         seed=job.seed,
+        alone=job.alone,
+        first_finding=job.first_finding,
         examples=job.examples,
     )
-    chosen = contests(scenario, strategy, cell.state, job.sessions)
+    scope = contests(scenario, strategy, cell.state, job.sessions) if job.contests is None else ()
+    chosen = scope if job.contests is None else job.contests.contests()
     try:
         for contest in chosen:
             explorer.prepare(contest)

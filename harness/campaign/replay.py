@@ -2,17 +2,15 @@
 
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psycopg
-
 from harness.campaign.again import Steps, run_again, violation_of
 from harness.campaign.explaining import explain
-from harness.campaign.job import Arenas, current_cpu, explorers_for
+from harness.campaign.job import Arenas, current_cpu, explorers_for, under_watch
 from harness.campaign.judge import Judge
 from harness.campaign.recall import changed, enums_of
 from harness.campaign.workers import how_it_ended
@@ -22,15 +20,13 @@ from harness.model.schedule import Schedule
 from harness.model.trace import Explained, Trace
 from harness.model.verdict import Violation
 from harness.runners.journal import SUFFIX, Journal, Running, read_journal
-from harness.runners.virtual import virtual
 from harness.scenario.discovery import digest, find
 from harness.scenario.errors import ScenarioError, known_ones
+from harness.scenario.features import lacking
 from harness.scenario.language import Scenario
 from harness.schedulers.protocol import Departure
-from harness.servers.server import Server, ServerError, one_line
-from harness.sessions.control import ControlLost
-from harness.sessions.steering import OutOfTime, Uncontrolled, trial_seconds
-from harness.sessions.watch import watched
+from harness.servers.server import Server, ServerError, major_of
+from harness.sessions.steering import OutOfTime, Uncontrolled
 
 
 class ReplayError(ValueError):
@@ -118,21 +114,28 @@ def opened(
             f"{changed(digests or {}, scenario, cell.layout)} since this line was written: "
             f"expected digest {schedule.digest}, found {now}; explore the cell again: harness explore '{cell.id}'"
         )
+    _refuse_what_the_server_lacks(scenario, cell.layout, server)
     if journal is not None:
         journal.at(cell, now, "")
     arenas = Arenas(current_cpu(), journal)
     try:
-        with watched(trial_seconds()), virtual():
+        with under_watch(arenas, "the replay"):
             explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=schedule.gates)
             retryable = frozenset(strategy.retryable_at(cell.isolation))
             explorer.start(schedule.contest)
             yield Judge(cell, explorer, specification, retryable, now)
-    except (ControlLost, psycopg.OperationalError) as lost:
-        with suppress(Exception):
-            arenas.close()
-        raise ServerError(f"the server went away in the middle of the replay: {one_line(lost)}") from lost
     finally:
         arenas.close()
+
+
+def _refuse_what_the_server_lacks(scenario: Scenario, layout: str, server: Server) -> None:
+    parts = {"the tables": scenario.tables, f"layout {layout}": scenario.layouts[layout]}
+    for part, ddl in parts.items():
+        for feature in lacking(ddl, major_of(server.version_num)):
+            raise ReplayError(
+                f"{server.id} has no {feature.name}, which stands in {part} of {scenario.name} and came with "
+                f"PostgreSQL {feature.major}: replay on that version or a later one"
+            )
 
 
 def _gone(scenario: Scenario, what: str, name: str, whats: str, known: Iterable[str]) -> ScenarioError:

@@ -1,28 +1,34 @@
-"""Worker processes: one per CPU, pinned to it. Code under test runs there, so that it takes only a worker with it."""
+"""Worker processes: one per CPU, pinned to it. Code under test runs there, so that it takes only a worker with it.
+
+They run the jobs of an exploration, cell by cell; and, as a `concurrent.futures.Executor`, any function.
+"""
 
 import logging
 import multiprocessing
 import os
+import queue
 import secrets
 import shlex
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from harness.campaign.job import Arenas, Event, Impossible, Job, run_job
+from harness.campaign.job import Arenas, Impossible, Job, Task, keep_open, run_job
 from harness.campaign.store import bury
+from harness.model.cell import Cell
 from harness.model.verdict import CellResult, Verdict
 from harness.runners.journal import SUFFIX, Journal, JournalError
+from harness.runners.processes import interrupts_held_back
 from harness.scenario.errors import ScenarioError
 from harness.servers.server import ServerError
 from harness.sessions.watch import STUCK
@@ -30,6 +36,44 @@ from harness.sessions.watch import STUCK
 # A worker watches its code under test, and ends by itself when that is stuck; this is for one that cannot even that.
 CELL_SECONDS_MAX = 3600.0
 _GOES_BY_ITSELF_S = 2.5  # rolling back and dropping its databases, when it is asked to end in the middle of a cell
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A task of another kind: a call of a function that another process can find by its name."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return ()
+
+    def only(self, cells: tuple[Cell, ...]) -> Self:
+        return self
+
+    def run(self, arenas: Arenas, *, by_force: bool) -> Iterator["Done"]:
+        with keep_open(arenas):
+            yield Done(self.function(*self.arguments, **self.keywords))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the function of an errand returned."""
+
+    value: Any
+
+
+Event = Any
+"""What a task's `run` yields; for a cell with which its worker died, a CellResult."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker ended in the middle of a task; the text says how."""
 
 
 class WorkerFailed(RuntimeError):
@@ -41,14 +85,14 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.journal = None if running is None else running / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, cpu, self.journal), daemon=True)
-        with _interrupts_held_back():
+        with interrupts_held_back():
             self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.job: Task | None = None
         self.done = 0
         self.heard = time.monotonic()
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Task) -> None:
         self.job, self.done, self.heard = job, 0, time.monotonic()
         with suppress(BrokenPipeError):  # it died: its end of the pipe will say so
             self.pipe.send(job)
@@ -63,17 +107,6 @@ class _Worker:
         self.pipe.close()
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: a new one is to know that it is not meant before it can hear it."""
-    resource_tracker.ensure_running()  # started by the first spawn otherwise, which would let interrupts in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Workers:
     """Some processes that run jobs, for as long as they are wanted: what they hold open serves the next job, too."""
 
@@ -84,7 +117,8 @@ class Workers:
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
         self._cpus = [cpus[(first_cpu + i) % len(cpus)] for i in range(count)]
         self._workers: list[_Worker] = []
-        self._waiting: list[Job] = []
+        self._waiting: list[Task] = []
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -92,14 +126,31 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Task]) -> Iterator[Event]:
         """Results as they come. A worker that dies costs the cell it was at, which becomes unknown; the rest goes on.
 
         Raises what a worker cannot go on after: ScenarioError, ServerError, WorkerFailed.
         """
+        for event in self._events(jobs):
+            assert not isinstance(event, Done)
+            yield event
+
+    def call(self, task: Errand) -> Any:
+        """What the task's function returns. Raises WorkerDied, and as `run` does; CancelledError once closed."""
+        told = list(self._events([task]))  # to its end: the worker says that it is done after it has said what with
+        if not told:
+            raise CancelledError
+        (done,) = told
+        assert isinstance(done, Done)
+        return done.value
+
+    def _events(self, jobs: Sequence[Task]) -> Iterator[Event | Done]:
         self._waiting = list(jobs)
         while len(self._workers) < len(self._cpus):
             self._workers.append(_Worker(self._context, self._cpus[len(self._workers)], self._running))
+        if self._closed:  # by another thread, while we started them
+            self.close()
+            return
         for worker in self._workers:
             self._give_next(worker)
         while busy := [w for w in self._workers if w.job is not None]:
@@ -111,6 +162,7 @@ class Workers:
                     worker.process.kill()
 
     def close(self) -> None:
+        self._closed = True
         workers, self._workers = self._workers, []
         for worker in workers:
             if worker.job is not None:
@@ -123,10 +175,12 @@ class Workers:
         if self._waiting:
             worker.give(self._waiting.pop(0))
 
-    def _hear(self, worker: _Worker) -> Iterator[Event]:
+    def _hear(self, worker: _Worker) -> Iterator[Event | Done]:
         try:
             event = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
+            if self._closed:
+                raise CancelledError from None
             worker.process.join()
             index = self._workers.index(worker)
             self._workers[index] = _Worker(self._context, self._cpus[index], self._running)
@@ -147,11 +201,13 @@ class Workers:
         """The worker died in the middle of a cell: say so for that cell, and give the rest of its job to another."""
         job = worker.job
         assert job is not None
+        if isinstance(job, Errand):
+            raise WorkerDied(_cause_of_death(worker.process.exitcode))
         if worker.done == len(job.cells):
             return
         rest = job.cells[worker.done + 1 :]
         if rest:
-            self._waiting.insert(0, replace(job, cells=rest))
+            self._waiting.insert(0, job.only(rest))
         cause = _cause_of_death(worker.process.exitcode)
         yield CellResult(job.cells[worker.done], Verdict.UNKNOWN, f"{cause}{_last_words(worker.journal)}")
 
@@ -167,7 +223,7 @@ def _last_words(journal: Path | None) -> str:
     return "" if buried is None else f"; it died {buried[1]}; harness replay {shlex.quote(str(buried[0]))}"
 
 
-def run_in_workers(jobs: Sequence[Job], count: int, running: Path | None = None) -> Iterator[Event]:
+def run_in_workers(jobs: Sequence[Task], count: int, running: Path | None = None) -> Iterator[Event]:
     """`Workers.run` with workers for this once."""
     with Workers(count, running=running) as workers:
         yield from workers.run(jobs)
@@ -182,6 +238,42 @@ def run_here(jobs: Sequence[Job], running: Path | None = None) -> Iterator[Event
     finally:
         if journal:
             journal.discard()
+
+
+class WorkerExecutor(Executor):
+    """The same processes behind the standard library's face: what is submitted runs in one of them, whatever it is.
+
+    A worker keeps the databases of its last cell open, and the next one that explores there finds them
+    (`job.explored`). One that dies raises WorkerDied in the future of its task, and costs the others nothing.
+    """
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"count={count}: expected at least 1 worker")
+        self._all = [Workers(1, first_cpu=number) for number in range(count)]
+        self._idle: queue.SimpleQueue[Workers] = queue.SimpleQueue()
+        for workers in self._all:
+            self._idle.put(workers)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")  # one waits for each
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return self._threads.submit(self._run, Errand(fn, args, kwargs))
+
+    def _run(self, task: Errand) -> Any:
+        workers = self._idle.get()
+        try:
+            return workers.call(task)
+        except OSError as closed:  # the pipe, while we waited on it
+            raise CancelledError from closed
+        finally:
+            self._idle.put(workers)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Ends what runs, too, unless it is waited for: processes that nobody hears must not go on."""
+        self._threads.shutdown(wait=wait and not cancel_futures, cancel_futures=cancel_futures)
+        for workers in self._all:
+            workers.close()
+        self._threads.shutdown(wait=True)
 
 
 def _cause_of_death(code: int | None) -> str:
@@ -245,10 +337,10 @@ def _journal(path: Path | None) -> Journal | None:
         return None
 
 
-def _run(job: Job, arenas: Arenas, pipe: Connection) -> None:
-    events = run_job(job, arenas, by_force=True)
+def _run(job: Task, arenas: Arenas, pipe: Connection) -> None:
+    events = job.run(arenas, by_force=True)
     while True:
-        message: Event | Exception | None
+        message: Event | Done | Exception | None
         try:
             message = next(events, None)
         except (ScenarioError, ServerError) as error:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -11,9 +11,11 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from harness.campaign import campaign
+from harness.campaign.advise import Wish
 from harness.campaign.campaign import Listener, Note, Options, Progress, Report, Selection, select
 from harness.campaign.search import NONDETERMINISM, PORTFOLIO, SCHEDULERS
 from harness.campaign.store import Store, settled_store
+from harness.cli.advising import advised
 from harness.cli.options import (
     consoles,
     debug,
@@ -59,6 +61,8 @@ class Outputs:
     markdown: Path | None
     junit: Path | None
     certificate: Path | None = None
+    variations: bool = True
+    repairs: bool = False
 
 
 @click.command()
@@ -126,6 +130,12 @@ class Outputs:
     show_default=True,
     help="Interleavings to print: of findings that no rule covers, the most telling of each scenario, all, none.",
 )
+@click.option(
+    "--try-repairs",
+    is_flag=True,
+    help="Run the other strategies and layouts on each interleaving that is printed, and say which survive.",
+)
+@click.option("--no-variations", is_flag=True, help="Do not find out which parts of these do not matter.")
 @click.option("--json", "json_file", type=report_file, metavar="FILE", help="Write everything for another program.")
 @click.option("--html", "html_file", type=report_file, metavar="FILE", help="Write one page with every witness.")
 @click.option("--markdown", "markdown_file", type=report_file, metavar="FILE", help="Write a page as GitHub shows it.")
@@ -168,6 +178,8 @@ def explore(
     overlaps: int,
     workers: int | None,
     witnesses: Wanted,
+    try_repairs: bool,
+    no_variations: bool,
     json_file: Path | None,
     html_file: Path | None,
     markdown_file: Path | None,
@@ -198,7 +210,9 @@ def explore(
         isolations=isolations,
         plans=certificate_file is not None,
     )
-    outputs = Outputs(witnesses, json_file, html_file, markdown_file, junit_file, certificate_file)
+    outputs = Outputs(
+        witnesses, json_file, html_file, markdown_file, junit_file, certificate_file, not no_variations, try_repairs
+    )
     folder = settled_store(store, off=no_store)
     kept = None if folder is None else Store(folder)
     return run(cells, servers or ("auto",), options, outputs, *consoles(no_color=no_color), kept)
@@ -240,6 +254,13 @@ def run(
             if not heard.results and isinstance(error, Exception):
                 raise
             report, broken = heard.report(started, options, why(error)), error
+        if broken is None:
+            scenarios = {selection.scenario.name: selection.scenario for selection in selections}
+            wish, every = _wish(options, outputs, heard.began), bool(outputs.json or outputs.html)
+            try:
+                report = advised(report, scenarios, outputs.witnesses, wish, aside, every_hint=every)
+            except (KeyboardInterrupt, Exception) as error:  # the findings are told all the same
+                report, broken = replace(report, warnings=(f"no advice on the findings: {why(error)}",)), error
     tell(report, outputs.witnesses, out)
     if store is not None and store.summary():
         out.print(store.summary(), soft_wrap=True)
@@ -252,6 +273,19 @@ def run(
         return INTERRUPTED
     unknown = any(result.verdict is Verdict.UNKNOWN and not result.as_expected for result in report.cells)
     return UNABLE if options.scheduler == NONDETERMINISM and unknown else exit_code(report.cells)
+
+
+def _wish(options: Options, outputs: Outputs, began: float) -> Wish:
+    """Within the time that is left of the budget."""
+    spent = time.monotonic() - began
+    return Wish(
+        variations=outputs.variations,
+        repairs=outputs.repairs,
+        gates=options.gates,
+        orders_max=options.orders_max,
+        workers=options.workers,
+        deadline=None if options.budget_s is None else time.time() + options.budget_s - spent,
+    )
 
 
 def why(error: BaseException) -> str:

@@ -10,9 +10,11 @@ import click
 
 from harness.campaign.replay import ReplayError
 from harness.campaign.witness_file import WitnessError
+from harness.cli.compare import compare
 from harness.cli.doctor import doctor, explain
 from harness.cli.explore import explore
 from harness.cli.export import export
+from harness.cli.hammer import hammer, history
 from harness.cli.listing import listing
 from harness.cli.options import DEBUG, debug
 from harness.cli.replay import replay
@@ -20,6 +22,7 @@ from harness.doctor.sources import SourceError
 from harness.model.cell import IdError
 from harness.model.codec import CodecError
 from harness.reports.certificate import BadCertificate
+from harness.runners.history_file import HistoryError
 from harness.runners.journal import JournalError
 from harness.runners.script import Unwritable
 from harness.scenario.discovery import harness_version
@@ -59,7 +62,7 @@ def _complain(error: Exception, *, debugging: bool) -> int:
         case ScenarioError():
             place = ":".join(str(part) for part in (error.path, error.line) if part is not None)
             return _say(f"{place}: error: {error.message}" if place else f"error: {error.message}", UNABLE)
-        case ServerError() | ReplayError() | SourceError() | Unwritable():
+        case ServerError() | ReplayError() | SourceError() | HistoryError() | Unwritable():
             return _say(f"error: {error}", UNABLE)
         case OSError() if error.filename:
             return _say(f"error: {error.filename}: {_lower(error.strerror or str(error))}", UNABLE)
@@ -111,8 +114,11 @@ def main() -> None:
 
 main.add_command(listing)
 main.add_command(explore)
+main.add_command(hammer)
+main.add_command(history)
 main.add_command(replay)
 main.add_command(export)
+main.add_command(compare)
 main.add_command(doctor)
 main.add_command(explain)
 

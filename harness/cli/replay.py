@@ -1,6 +1,7 @@
 """`harness replay`: a witness file, a schedule line, or what a process died in, run again."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from harness.campaign.replay import Replayed, ReplayError, replay_apart
 from harness.campaign.replay import replay as run_again
 from harness.campaign.store import scenario_of
 from harness.campaign.witness_file import Witness, WitnessError, is_witness, read_witness
+from harness.cli.advising import advised_replay
 from harness.cli.options import consoles, debug, no_color, server_spec
 from harness.model.codec import cell_of, decode
 from harness.model.schedule import Schedule
 from harness.model.verdict import Finding
 from harness.reports.details import details
 from harness.reports.differences import told
+from harness.reports.elsewhere import elsewhere
 from harness.reports.story import paragraph
 from harness.reports.witness import WIDTH, interleaving, named
 from harness.runners.journal import Running, is_journal, read_journal
@@ -57,6 +60,18 @@ class Recorded:
         return schedule
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How it is to be run again, and what is to be told."""
+
+    times: int
+    server: str | None
+    source: str | None
+    go_on: bool
+    explain: bool
+    try_repairs: bool
+
+
 @click.command()
 @click.argument("witness", metavar="WITNESS")
 @click.option("--times", type=click.IntRange(1), default=1, show_default=True, help="How often.")
@@ -66,10 +81,22 @@ class Recorded:
 @click.option("--server", type=server_spec, metavar="SERVER", help=f"{FORMS}. Default: the version of the line.")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False), help="The scenario's file.")
 @click.option("--explain", is_flag=True, help="What each statement saw, waited for and left, and what went wrong.")
+@click.option(
+    "--try-repairs",
+    is_flag=True,
+    help="Run the scenario's other strategies and layouts on the same contest, and say which survive.",
+)
 @no_color
 @debug
 def replay(
-    witness: str, times: int, go_on: bool, server: str | None, source: str | None, explain: bool, no_color: bool
+    witness: str,
+    times: int,
+    go_on: bool,
+    server: str | None,
+    source: str | None,
+    explain: bool,
+    try_repairs: bool,
+    no_color: bool,
 ) -> int:
     """Run a schedule again, step by step.
 
@@ -84,7 +111,8 @@ def replay(
     for number, recorded in enumerate(recorded_in(witness)):
         if number:
             out.print()
-        code = max(code, _replay(recorded, times, go_on, server, source or recorded.source, out, explain=explain))
+        wanted = Wanted(times, server, source or recorded.source, go_on, explain, try_repairs)
+        code = max(code, _replay(recorded, wanted, out))
     return code
 
 
@@ -123,29 +151,30 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _replay(
-    recorded: Recorded, times: int, go_on: bool, spec: str | None, source: str | None, out: Console, *, explain: bool
-) -> int:
-    died, witness = recorded.died, recorded.witness
+def _replay(recorded: Recorded, wanted: Wanted, out: Console) -> int:
+    died, witness, source = recorded.died, recorded.witness, wanted.source
     if died is not None:
         out.print(f"{died.cell_id}: the process died {died}", soft_wrap=True)
     schedule = recorded.schedule(source)
-    with running(spec or recorded_on(schedule.cell.server)) as server:
+    with running(wanted.server or recorded_on(schedule.cell.server)) as server:
         out.print(f"{server.id}: {server.describe()}", soft_wrap=True)
         if died is not None:
-            replayed = replay_apart(died, server, times, source=source)
+            replayed = replay_apart(died, server, wanted.times, source=source)
         else:
             steps, digests = (witness.steps, witness.digests) if witness else ((), None)
             replayed = run_again(
-                schedule, server, times,
-                source=source, steps=steps, digests=digests, go_on=go_on, explained=explain,
+                schedule, server, wanted.times,
+                source=source, steps=steps, digests=digests, go_on=wanted.go_on, explained=wanted.explain,
             )  # fmt: skip
-    lines = describe(schedule, server, replayed, witness)
-    if explain:
+        # What a process died in is not run once more in this one.
+        tries = wanted.try_repairs and died is None
+        advice = advised_replay(schedule, replayed, source or recorded.source, server, try_repairs=tries)
+    lines = describe(schedule, server, replayed, witness, advice)
+    if wanted.explain:
         lines += explanation(schedule, replayed)
     for text in lines:
         out.print(text, soft_wrap=True)
-    return _code(replayed, times, witness, go_on=go_on or died is not None)
+    return _code(replayed, wanted.times, witness, go_on=wanted.go_on or died is not None)
 
 
 def _code(replayed: Replayed, times: int, witness: Witness | None, *, go_on: bool) -> int:
@@ -160,10 +189,10 @@ def _no_longer(replayed: Replayed, witness: Witness) -> bool:
     return replayed.violation is None or replayed.violation.name != witness.kind
 
 
-def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Witness | None = None) -> list[str]:
+def describe(
+    schedule: Schedule, server: Server, replayed: Replayed, witness: Witness | None = None, advice: Sequence[str] = ()
+) -> list[str]:
     lines = [f"{schedule.cell.id}, start state '{schedule.contest.state}', {schedule.contest.pattern}"]
-    if schedule.cell.server not in (server.id, f"pg{server.version}"):
-        lines.append(f"warning: recorded on {schedule.cell.server}, replayed on {server.id}")
     if replayed.outcome is not None:
         lines.append(interleaving(named(replayed.trace, replayed.outcome), len(schedule.contest.sessions)))
         lines += told(schedule.contest, replayed.outcome)
@@ -174,7 +203,8 @@ def describe(schedule: Schedule, server: Server, replayed: Replayed, witness: Wi
         if witness and _no_longer(replayed, witness):
             lines.append(f"recorded was {witness.kind}: {witness.explanation}")
     lines += [f"departure: {departure}" for departure in replayed.departures]
-    return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
+    lines += elsewhere(schedule, server, replayed)
+    return [*lines, *advice, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
 
 
 def explanation(schedule: Schedule, replayed: Replayed) -> list[str]:

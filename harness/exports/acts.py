@@ -83,6 +83,11 @@ class Play:
         return self.acts[number - 1]
 
     @property
+    def commands(self) -> tuple[Command, ...]:
+        """Those of the trial: without what only the export needs."""
+        return tuple(act.command for act in self.acts if act.command is not None)
+
+    @property
     def carriers(self) -> frozenset[int]:
         """Numbers of the commands whose answers are used again."""
         return frozenset(

@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.campaign.record import Recorded
 from harness.exports.acts import CONTROL, Act, Play, comparison, dedented, hold, play, seen_in_words, terminated, title
-from harness.runners.script import Carried, Command, Sql, Unwritable
+from harness.runners.script import Carried, Command, Prepared, Sql, Unwritable, verb_of
 from harness.scenario import lexer
 
 
@@ -127,8 +127,11 @@ def _text(staged: Play, act: Act, *, counted: bool = False) -> str:
     text = "".join(part if isinstance(part, str) else _used(part) for part in act.sql)
     if act.command is None:
         return text
+    if act.command.prepared is not None:
+        return _keeping_prepared(staged, text, act.command, act.command.prepared)
     if act.command.number in staged.carriers:
-        return _keeping(text, act.command, _wanted(staged, act.command.number))
+        wanted = _wanted(staged, act.command.number)
+        return _keeping(text, act.command, {column: _quoted(value.setting) for column, value in wanted.items()})
     return _counting(text, act.command) if counted else text
 
 
@@ -141,27 +144,49 @@ def _counting(text: str, command: Command) -> str:
 
 
 def _used(value: Carried) -> str:
-    return f"current_setting('harness.{value.name}')::{value.type}"
+    return f"current_setting({_quoted(value.setting)})::{value.type}"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'"
 
 
 def _wanted(staged: Play, number: int) -> dict[int, Carried]:
+    """The columns of a command's row that are used again."""
     parts: Iterator[Sql] = (act.sql for act in staged.acts)
     return {part.column: part for sql in parts for part in sql if isinstance(part, Carried) and part.command == number}
 
 
-def _keeping(text: str, command: Command, wanted: dict[int, Carried]) -> str:
-    """The same, keeping values of its row in settings of the session for what comes later."""
+def _keeping(text: str, command: Command, settings: Mapping[int, str]) -> str:
+    """The same, keeping columns of its row in settings of the session for what comes later."""
     names = [f"column_{n}" if not re.fullmatch(r"\w+", c) else c for n, c in enumerate(command.result.columns, 1)]
     if len(set(names)) < len(names):
         names = [f"column_{n}" for n, _ in enumerate(names, 1)]
     listed = ", ".join(f'"{name}"' for name in names)
     keep = ", ".join(
-        f"""set_config('harness.{value.name}', made."{names[column]}"::text, false) AS {value.name}"""
-        for column, value in sorted(wanted.items())
+        f"""set_config({setting}, made."{names[column]}"::text, false) AS kept_{column + 1}"""
+        for column, setting in sorted(settings.items())
     )
-    body = terminated(text, "")
-    if command.verb in ("select", "values", "table"):
+    body, verb = terminated(text, ""), verb_of(text)
+    if verb in ("select", "values", "table"):
         return f"SELECT made.*, {keep} FROM (\n  {body}\n) AS made ({listed})"
-    if command.verb in ("insert", "update", "delete", "merge"):
+    if verb in ("insert", "update", "delete", "merge"):
         return f"WITH made ({listed}) AS (\n  {body}\n) SELECT made.*, {keep} FROM made"
-    raise Unwritable(f"the answer of {command.verb.upper()} is used again, which a spec cannot keep: use --format psql")
+    raise Unwritable(f"the answer of {verb.upper()} is used again, which a spec cannot keep: use --format psql")
+
+
+def _keeping_prepared(staged: Play, text: str, command: Command, prepared: Prepared) -> str:
+    """PREPARE with one parameter more for each column that is kept, EXECUTE with the name of the setting for it."""
+    executions = [c for c in staged.commands if c.prepared == prepared and c.verb == "execute"]
+    kept = sorted({column for execution in executions for column in _wanted(staged, execution.number)})
+    if not kept:
+        return text
+    if command.verb == "execute":
+        wanted = _wanted(staged, command.number)
+        names = [_quoted(wanted[column].setting if column in wanted else "harness.unused") for column in kept]
+        return f"{text.rstrip().removesuffix(')')}, {', '.join(names)})"
+    count = len(prepared.types)
+    answers = next(execution for execution in executions if execution.result.columns)
+    settings = {column: f"${count + place}" for place, column in enumerate(kept, 1)}
+    types = ", ".join([*prepared.types, *(["text"] * len(kept))])
+    return f"PREPARE {prepared.name} ({types}) AS {_keeping(prepared.statement, answers, settings)}"

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import sqrt
+from typing import TYPE_CHECKING
 
 from harness.model.cell import Cell
 from harness.model.contest import Contest
 from harness.model.outcome import Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Explained, Trace
+
+if TYPE_CHECKING:  # it speaks of verdicts itself
+    from harness.model.advice import Advice
 
 
 class Verdict(StrEnum):
@@ -98,6 +102,7 @@ class Finding:
     shrunk: Shrunk | None = None  # None: it was not drawn, but is of the small scope
     ungated: Rate | None = None  # runs at once, without gates; None: its schedule holds nobody at one
     explained: Explained | None = None  # what was seen inside; None: not while it was watched
+    advice: "Advice | None" = None  # of a finding that is shown: its cause, what does not matter, what survives
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from harness.campaign.campaign import Options, Report
 from harness.model.codec import CodecError, encode
 from harness.model.schedule import Schedule
 from harness.model.verdict import CellResult, Finding
+from harness.reports.advice import plain as plain_advice
 from harness.reports.story import story
 from harness.reports.witness import witness
 from harness.scenario.discovery import harness_version
@@ -119,6 +120,7 @@ def _finding(finding: Finding, source: str) -> dict[str, Any]:
         "replays": finding.replays,
         "shrunk": finding.shrunk and asdict(finding.shrunk),
         "ungated": finding.ungated and {"hits": finding.ungated.hits, "tries": finding.ungated.tries},
+        **plain_advice(finding.advice),
     }
 
 

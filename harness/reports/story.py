@@ -15,6 +15,7 @@ from harness.model.trace import Explained, Ran, Serial, Transaction, Version, Wa
 from harness.model.verdict import Finding, Violation
 from harness.reports.clues import Clue, clues, statements_of, transactions_of
 from harness.reports.deeds import changed, did, effect, function_of, label, listed, tries_to_write, writes
+from harness.reports.differences import is_made_name
 
 CLUES_MAX = 2  # before the one that leaves no order
 LATER = " came later"
@@ -112,6 +113,8 @@ class _Teller:
         (first, words), (then, instead) = one.ruled_out[0], two.ruled_out[0]
         missing = [*self._only_later(one, first), *self._only_later(two, then)]
         why = f", because {listed(missing)}{LATER}" if len(missing) > 1 else self._why(two, then)
+        if "its snapshot" in why:  # whose?
+            return None
         head = f"{self._name(one.ran)} and {self._name(two.ran)} both {one.did}{why}."
         if words == instead:
             return [head, f"One after the other, the second of them {instead}{self._hears(two.ran.call, then)}."]
@@ -132,8 +135,9 @@ class _Teller:
         if len(self.contest.operations) == 2 and len(clue.left) == 1:
             order = clue.left[0].order
             other = self._who(next(ref for ref in order if ref != clue.ran.call))
-            here, there = ("before", "after") if order[0] == clue.ran.call else ("after", "before")
-            return f"{head}, as it does {here} {other}{f'; {there} {other} it {instead}' if instead else ''}."
+            a, b = (self._who(ref) for ref in order)
+            there = "after" if order[0] == clue.ran.call else "before"
+            return f"{head}, which fits only {a} before {b}; {there} {other} it {instead}."
         orders = " or ".join(self._order(left.order) for left in clue.left[:2])
         more = f" and {len(clue.left) - 2} more" if len(clue.left) > 2 else ""
         why = f"; in the order {self._order(serial.order)} it {instead}" if instead else ""
@@ -158,6 +162,8 @@ class _Teller:
         there = serial.outcome.told.get(call)
         if there == self.found.told.get(call) or not isinstance(there, Ok | Refused):
             return ""
+        if isinstance(there, Ok) and isinstance(there.value, str) and is_made_name(there.value):
+            return ""  # another id
         if there == Ok(None):
             return f", and {self._who(call)} succeeds"
         heard = f"refused: {there.reason}" if isinstance(there, Refused) else f"told {there}"
@@ -191,8 +197,8 @@ class _Teller:
 
     def _missing(self, transaction: Transaction, ran: Ran) -> str:
         """`s1's INSERT (step 2) had not been committed`, or what else keeps it out of the statement's snapshot."""
-        statements = [s for s in statements_of(self.seen, transaction) if writes(s)]
-        began, snapshot = min((s.began for s in statements), default=transaction.number), self._snapshot(ran)
+        statements = statements_of(self.seen, transaction)
+        began, snapshot = min(s.began for s in [*filter(writes, statements)] or statements), self._snapshot(ran)
         if began < snapshot:
             return f"{self._work(transaction)} had not been committed"
         if ran.ended is not None and transaction.ended is not None and transaction.ended <= ran.ended:
@@ -212,10 +218,10 @@ class _Teller:
         return [t for t in transactions_of(self.seen, calls) if t.committed and (t.added or t.removed)]
 
     def _tried_later(self, ran: Ran, calls: Iterable[OpRef]) -> list[str]:
-        """Statements of these calls that would have written, and failed, after this one had its answer."""
+        """Statements of these calls that were to write, and could not, after this one had its answer."""
         wanted, last = set(calls), ran.began if ran.ended is None else ran.ended
         later = [other for other in self.seen.statements if other.call in wanted and other.began > last]
-        return [self._name(other) for other in later if other.error is not None and tries_to_write(other)]
+        return [self._name(other) for other in later if tries_to_write(other) and not writes(other)]
 
     def _snapshot(self, ran: Ran) -> int:
         """The step whose beginning the statement saw."""
@@ -258,12 +264,12 @@ class _Teller:
     def _refused(self, ran: Ran) -> list[str]:
         """With what was in the way."""
         error = ran.error
-        assert error is not None
+        assert error is not None  # whoever asks has seen it
         met = f"{self._name(ran)} met {describe(error.sqlstate)}"
         if error.sqlstate == "23505" and (key := _KEY.search(error.detail)):
             there = self._in_the_way(ran, key[1].split(", "), key[2].split(", "))
-            caught = ", for which its ON CONFLICT does not arbitrate" if _ON_CONFLICT.search(ran.text) else ""
-            return [f"{met}: {error.constraint} already had ({key[1]}) = ({key[2]}){there}{caught}."]
+            caught = ", which its ON CONFLICT did not catch" if _ON_CONFLICT.search(ran.text) else ""
+            return [f"{met}{caught}: {error.constraint} already had ({key[1]}) = ({key[2]}){there}."]
         if error.sqlstate == "25P02":
             cause = next((r for r in self._before_in_transaction(ran) if r.error), None)
             if cause is not None:
@@ -283,7 +289,6 @@ class _Teller:
         ended = [t for t in self.seen.transactions if t.ended is not None and t.ended <= ran.ended]
         gone = {id(version) for t in ended if (t.ended or 0) < ran.ended for version in t.removed}
         written = [version for t in ended for version in t.added]
-        own = [t for t in self.seen.transactions if t.number == ran.transaction and not t.committed]
 
         def has_key(version: Version) -> bool:
             row = version.as_dict
@@ -291,20 +296,22 @@ class _Teller:
             return known and all(row.get(c) == v for c, v in zip(columns, values, strict=False))
 
         found = [v for v in (*self.seen.start, *written) if id(v) not in gone and has_key(v)]
-        if len(found) != 1 or not found[0].known or (own and len(self._before_in_transaction(ran)) and not found):
+        if len(found) != 1 or not found[0].known:
             return ""
         if found[0].writer is None:
-            return ", a row of the start state"
+            return ", in a row of the start state"
         transaction = self.seen.transactions[found[0].writer]
-        return f", the row of {self._work(transaction)}{self._which_came_later(ran, transaction)}"
+        return f", in the row written by {self._work(transaction)}{self._which_came_later(ran, transaction)}"
 
     def _which_came_later(self, ran: Ran, other: Transaction) -> str:
         if other.session == ran.session or other.ended is None or other.ended < self._snapshot(ran):
             return ""
         if function_of(ran) is not None:
             why = self._while_it_ran(ran, other)
-            return f" (for s{ran.session + 1}, {why})" if why else ""
-        return f", committed (step {other.ended + 1}) after its snapshot was taken (step {self._snapshot(ran) + 1})"
+            own = re.sub("^its", f"s{ran.session + 1}'s own", why)
+            return f" ({own})" if why else ""
+        snapshot = f"the snapshot of s{ran.session + 1} (step {self._snapshot(ran) + 1})"
+        return f", committed (step {other.ended + 1}) after {snapshot}"
 
     def _too_old(self, ran: Ran) -> str:
         """Who committed after the failing transaction's snapshot, if it was one."""
@@ -323,12 +330,16 @@ class _Teller:
     # ---- what came of it ------------------------------------------------------------------------------------------
 
     def _all_stayed(self, explanation: str) -> list[str]:
-        left = [v for v in self.seen.left if v.writer is not None and f" live rows of {v.table} " in explanation]
-        writers = list(dict.fromkeys(v.writer for v in left if v.writer is not None))
-        if len(writers) < 2:
+        """Whose rows those of the duplicate are, if they are as many as it counts."""
+        here = [v for v in self.seen.left if f" live rows of {v.table} " in explanation]
+        works = [self.seen.transactions[v.writer] for v in here if v.writer is not None]
+        inserted = [t for t in works if {label(r) for r in statements_of(self.seen, t) if writes(r)} != {"UPDATE"}]
+        count = explanation.partition(" ")[0]
+        rows = next((some for some in (works, inserted) if str(len(some)) == count), [])
+        if len({transaction.number for transaction in rows}) < 2:
             return []
-        names = listed([f"that of {self._work(self.seen.transactions[number])}" for number in writers])
-        return [f"{'Both rows' if len(writers) == 2 else 'All rows'} stayed, {names}."]
+        names = listed([f"that of {self._work(transaction)}" for transaction in rows])
+        return [f"{'Both rows' if len(rows) == 2 else 'All rows'} stayed, {names}."]
 
     def _overwritten(self) -> list[str]:
         """Who replaced a version that another session had written."""
@@ -360,14 +371,17 @@ class _Teller:
             last = [ran for ran in self.seen.statements if ran.call == ref]
             if mine == theirs and self.found.told.get(ref) == serial.outcome.told.get(ref):
                 continue
-            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "LOCK")] or last
+            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "ROLLBACK", "LOCK")] or last
             if not tried:
                 return []
-            did_it = listed([f"{self._name(ran)} {did(ran, past=True)}" for ran in tried[-CLUES_MAX:]])
-            there = changed(theirs, mine, past=False) if mine != theirs else ""
             hears = self._hears(ref, serial)
-            words = f" {there}{hears}" if there else f" ends otherwise{hears}"
-            return [f"{did_it}; the operation's own body, from the same rows,{words}."]
+            if mine == theirs or not (mine.removed or mine.added):
+                did_it = listed([f"{self._name(ran)} {did(ran, past=True)}" for ran in tried[-CLUES_MAX:]])
+            else:
+                wrote = [ran for ran in tried if writes(ran)] or tried
+                did_it = f"{listed([self._name(ran) for ran in wrote[-CLUES_MAX:]])} {changed(mine, theirs, past=True)}"
+            there = changed(theirs, mine, past=False) if mine != theirs else "leaves the same"
+            return [f"{did_it}; the operation's own body, from the same rows, {there}{hears}."]
         return []
 
     def _cycle(self) -> list[str]:

@@ -17,6 +17,7 @@ from harness.model.outcome import Ok, Outcome
 from harness.model.schedule import Schedule
 from harness.model.trace import Event, Happening, Trace
 from harness.model.verdict import Finding, Rate, Shrunk
+from harness.reports.advice import advice_lines
 from harness.reports.differences import expected_and_found, is_made_name
 from harness.reports.story import paragraph
 from harness.scenario.discovery import shipped
@@ -44,6 +45,7 @@ def witness(finding: Finding, source: str = "") -> str:
             *told_as_story(finding),
             *expected_and_found(finding),
             how_sure(finding),
+            *advice_lines(finding.advice, finding.schedule.cell),
             replay_line(finding.schedule, source),
         ]
     )

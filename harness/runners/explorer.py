@@ -240,6 +240,10 @@ class Explorer:
         """The start state as seen before."""
         return self._starts[contest]
 
+    def alone(self, contest: Contest, order: Order) -> Seen:
+        """The operations one at a time in this order, once; nothing is remembered."""
+        return self._one_at_a_time(contest, order)
+
     def record_serial(
         self, contest: Contest, order: Order, recorder: Recorder, tracker: Tracker | None = None
     ) -> Outcome:
@@ -385,9 +389,9 @@ class Explorer:
                 try:
                     answer: Answer = Ok(body(door, **arguments))
                 except (Exception, SystemExit) as error:
-                    answer = _answer_to(error, refusals)
+                    answer = answer_to(error, refusals)
                 if isinstance(door, GatedConnection) and not session.cut_off:
-                    answer = _left_open(door, answer)
+                    answer = left_open(door, answer)
                 answers[known_as or ref] = answer
                 if recorder:
                     recorder.column = None
@@ -454,7 +458,8 @@ def _before(ended: Ended) -> frozenset[tuple[OpRef, OpRef]]:
     )
 
 
-def _answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
+def answer_to(error: BaseException, refusals: Sequence[type[BaseException] | str]) -> Answer:
+    """What a client is told by an exception that came out of a call."""
     state = getattr(error, "sqlstate", None)
     for refusal in refusals:
         if (isinstance(refusal, str) and refusal == state) or (
@@ -469,7 +474,7 @@ def _answer_to(error: BaseException, refusals: Sequence[type[BaseException] | st
     return Crashed(f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-def _left_open(connection: GatedConnection, answer: Answer) -> Answer:
+def left_open(connection: psycopg.Connection[Any], answer: Answer) -> Answer:
     """A call that returns inside its transaction has promised what nobody else will ever see."""
     if connection.closed:
         return answer if not isinstance(answer, Ok) else Crashed("closed its connection")

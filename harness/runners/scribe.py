@@ -14,7 +14,7 @@ from psycopg.pq import ConnStatus, Format, TransactionStatus
 from harness.model.contest import Contest, OpRef
 from harness.model.schedule import Failing, Fault
 from harness.runners.recorder import Recorder
-from harness.runners.script import Carried, Command, Happening, Moment, Result, Script, Sql, Unwritable
+from harness.runners.script import Carried, Command, Happening, Moment, Prepared, Result, Script, Sql, Unwritable
 from harness.scenario import lexer
 from harness.sessions.gates import parse_notice
 from harness.sessions.session import Session, State
@@ -46,7 +46,7 @@ class Scribe:
     _connections: dict[tuple[int, int], int] = field(default_factory=dict)
     _owners: dict[int, int] = field(default_factory=dict)
     _savepoints: dict[int, list[str]] = field(default_factory=dict)
-    _prepared: dict[tuple[int, str], str] = field(default_factory=dict)
+    _prepared: dict[tuple[int, int, tuple[str, ...], str], Prepared] = field(default_factory=dict)
     _answered: list[_Answered] = field(default_factory=list)
     _passed: dict[int, list[str]] = field(default_factory=dict)
     _visible: dict[int, int] = field(default_factory=dict)  # commands of each session that others can see
@@ -70,20 +70,22 @@ class Scribe:
         if session.connection.pgconn.status != ConnStatus.OK:  # it was cut off, and the driver tidies up
             self._running.pop(session, None)
             return
-        before, sql = self._sql_of(session, statement.kind)
+        before, sql, prepared = self._sql_of(session)
         fault = None
         if statement.kind is not Kind.LOCAL:
             place = _who(session).session, self._visible.setdefault(_who(session).session, 0)
             self._visible[place[0]] += 1
             if self.fault is not None and place == (self.fault.session, self.fault.command):
-                fault = self.fault.failing
+                # The hub cancels statements only: a COMMIT is not to be stopped half-way.
+                whole = self.fault.failing is Failing.CANCEL and statement.kind is not Kind.STATEMENT
+                fault = None if whole else self.fault.failing
         for text in before:
             number = self._add(session, (text,))
             self._end(number, Result(text.partition(" ")[0]))
         self._running.pop(session, None)
         if sql:
             inside = bool(before) or session.connection.pgconn.transaction_status != TransactionStatus.IDLE
-            self._running[session] = self._add(session, sql, fault, inside=inside)
+            self._running[session] = self._add(session, sql, fault, inside=inside, prepared=prepared)
             self._listen(session)
 
     def waits(self, session: Session) -> None:
@@ -97,8 +99,12 @@ class Scribe:
 
     def done(self, session: Session) -> None:
         number = self._running.pop(session, None)
-        if number is not None:
-            self._end(number, self._result_of(session, number))
+        if number is None:
+            return
+        command = self._commands[number - 1]
+        if command.fault is Failing.LOST and not session.cut_off:  # it ended no transaction: there was nothing to lose
+            self._commands[number - 1] = replace(command, fault=None)
+        self._end(number, self._result_of(session, number))
 
     def told(self, call: str, answer: str) -> None:
         """A client has its answer."""
@@ -133,13 +139,21 @@ class Scribe:
                 kept.append(moment)
         return kept
 
-    def _add(self, session: Session, sql: Sql, fault: Failing | None = None, *, inside: bool = False) -> int:
+    def _add(
+        self,
+        session: Session,
+        sql: Sql,
+        fault: Failing | None = None,
+        *,
+        inside: bool = False,
+        prepared: Prepared | None = None,
+    ) -> int:
         who, pid = _who(session), session.connection.pid
         mine = {key: at for key, at in self._connections.items() if key[0] == who.session}
         at = self._connections.setdefault((who.session, pid), len(mine))
         self._owners[pid] = who.session
         number = len(self._commands) + 1
-        self._commands.append(Command(number, who.session, at, who, sql, fault=fault, inside=inside))
+        self._commands.append(Command(number, who.session, at, who, sql, fault=fault, inside=inside, prepared=prepared))
         self._passed[number] = []
         self._moments.append(Moment(Happening.SENT, number))
         return number
@@ -165,8 +179,8 @@ class Scribe:
 
     # ---- what is sent ---------------------------------------------------------------------------------------------
 
-    def _sql_of(self, session: Session, kind: Kind) -> tuple[list[str], Sql]:
-        """Commands that the driver sends ahead, and the command itself; () if it sends nothing."""
+    def _sql_of(self, session: Session) -> tuple[list[str], Sql, Prepared | None]:
+        """Commands that the driver sends ahead, the command itself (() if it sends nothing), and what it executes."""
         connection, generator = session.connection, session.generator
         name = getattr(generator, "__name__", "")
         idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
@@ -174,14 +188,14 @@ class Scribe:
             *before, last = [*self._of_a_transaction(connection, generator, name, idle), ""]
             if before and not last:
                 last = before.pop()
-            return before, (last,) if last else ()
+            return before, (last,) if last else (), None
         if name != "_execute_gen":
             raise Unwritable(
                 f"s{_who(session).session + 1} uses a pipeline, executemany, COPY or a cursor of the server "
                 f"({name.strip('_') or 'unknown'}), which is no single SQL command; no export can be made of it"
             )
         begun = [_begin(connection)] if idle and not connection.autocommit else []
-        return begun, self._of_a_statement(session)
+        return begun, *self._of_a_statement(session)
 
     def _of_a_transaction(self, connection: Any, generator: Any, name: str, idle: bool) -> list[str]:
         owner = generator.gi_frame.f_locals["self"]
@@ -202,33 +216,32 @@ class Scribe:
         savepoint = _name(savepoints.pop())
         return [*([f"ROLLBACK TO {savepoint}"] if rolls_back else []), f"RELEASE {savepoint}"]
 
-    def _of_a_statement(self, session: Session) -> Sql:
+    def _of_a_statement(self, session: Session) -> tuple[Sql, Prepared | None]:
         cursor, generator = cursor_of(session.generator), session.generator
         query, parameters = generator.gi_frame.f_locals["query"], parameters_of(generator)
         cut, values = _cut(session.connection, cursor, query, parameters)
         if not values:
-            return ("".join(part for part in cut if isinstance(part, str)),)
+            return ("".join(part for part in cut if isinstance(part, str)),), None
         written = [self._written(session, value) for value in values]
         if self.aged and session.connection.pgconn.transaction_status != TransactionStatus.INERROR:
             return self._prepare(session, cut, values, written)
-        return _joined([part if isinstance(part, str) else written[part] for part in cut])
+        return _joined([part if isinstance(part, str) else written[part] for part in cut]), None
 
     def _prepare(
         self, session: Session, cut: Sequence[str | int], values: Sequence[Any], written: Sequence[str | Carried]
-    ) -> Sql:
+    ) -> tuple[Sql, Prepared]:
         """As a connection that has run long enough sends it: prepared, with a plan for all parameters."""
-        types = [_type_of(session.connection, value) for value in values]
+        types = tuple(_type_of(session.connection, value) for value in values)
         statement = "".join(part if isinstance(part, str) else f"${part + 1}" for part in cut).strip()
-        text = f"({', '.join(types)}) AS {statement}"
-        key = (session.connection.pid, text)
+        key = (_who(session).session, session.connection.pid, types, statement)
         if key not in self._prepared:
-            self._prepared[key] = f"prepared_{len(self._prepared) + 1}"
-            number = self._add(session, (f"PREPARE {self._prepared[key]} {text}",))
+            made = self._prepared[key] = Prepared(f"prepared_{len(self._prepared) + 1}", types, statement)
+            number = self._add(session, (f"PREPARE {made.name} ({', '.join(types)}) AS {statement}",), prepared=made)
             self._end(number, Result("PREPARE"))
         arguments: list[str | Carried] = []
         for value in written:
             arguments += [", ", value]
-        return _joined([f"EXECUTE {self._prepared[key]}(", *arguments[1:], ")"])
+        return _joined([f"EXECUTE {self._prepared[key].name}(", *arguments[1:], ")"]), self._prepared[key]
 
     def _written(self, session: Session, value: Any) -> str | Carried:
         """A parameter: carried if the server made it, else a literal."""

@@ -22,9 +22,9 @@ class Carried:
     type: str  # of the column, as PostgreSQL calls it
 
     @property
-    def name(self) -> str:
-        """Of a variable that holds it."""
-        return f"value_{self.command}_{self.column + 1}"
+    def setting(self) -> str:
+        """Of a session, to hold it."""
+        return f"harness.value_{self.command}_{self.column + 1}"
 
 
 Sql = tuple[str | Carried, ...]
@@ -48,6 +48,15 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared statement, as PREPARE is told it."""
+
+    name: str
+    types: tuple[str, ...]
+    statement: str  # with $1...
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """One command of one session."""
 
@@ -60,6 +69,7 @@ class Command:
     gates: tuple[str, ...] = ()  # places inside it that it passed, in order
     fault: Failing | None = None  # how its client fails at it
     inside: bool = False  # a transaction that was open when it was sent
+    prepared: Prepared | None = None  # what it prepares or executes
 
     @property
     def text(self) -> str:
@@ -68,9 +78,13 @@ class Command:
 
     @property
     def verb(self) -> str:
-        """Its first word, in lower case."""
-        words = [token.word for token in lexer.tokens(self.text) if token.word]
-        return words[0] if words and words[0].isalpha() else "command"
+        return verb_of(self.text)
+
+
+def verb_of(sql: str) -> str:
+    """Its first word, in lower case."""
+    words = [token.word for token in lexer.tokens(sql) if token.word]
+    return words[0] if words and words[0].isalpha() else "command"
 
 
 class Happening(StrEnum):

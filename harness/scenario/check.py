@@ -29,6 +29,13 @@ def check(scenario: Scenario) -> None:
     if not scenario.strategies:
         first = next(iter(scenario.operations))
         raise ScenarioError(f"scenario {scenario.name} has no strategies: add @{first}.strategy", *scenario.place)
+    names = [strategy.name for strategy in scenario.strategies]
+    if scenario.reference is not None and scenario.reference not in names:
+        raise ScenarioError(
+            f"scenario {scenario.name}: reference={scenario.reference!r} is no strategy"
+            f"{known_ones('strategies', scenario.reference, names)}",
+            *scenario.place,
+        )
     for strategy in scenario.strategies:
         check_strategy(scenario, strategy)
         for rule in strategy.expect:

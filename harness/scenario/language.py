@@ -127,6 +127,7 @@ class Scenario:
         settings: Mapping[str, str] | None = None,
         observe: Mapping[str, str] | None = None,
         invariants: Mapping[str, str] | None = None,
+        reference: str | None = None,
     ) -> None:
         self.place = caller()
         self.name = name
@@ -145,6 +146,7 @@ class Scenario:
         self.settings = dict(settings or {})
         self.observe = None if observe is None else dict(observe)
         self.invariants = dict(invariants or {})
+        self.reference = reference  # the strategy that costs are multiples of; None: the first that is safe
         self.operations: dict[str, Operation[Any, ..., Any]] = {}
         self.strategies: list[Strategy] = []
 

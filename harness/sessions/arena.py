@@ -300,7 +300,7 @@ class Arena:
             raise SqlRefused(result.error_message.decode().strip(), "")
 
     def _connect(self, aged: bool, autocommit: bool) -> GatedConnection:
-        settings = {"timezone": "UTC", **self._settings}
+        settings = {"timezone": "UTC", "synchronous_commit": "off", **self._settings}  # nothing here has to last
         if aged:
             settings["plan_cache_mode"] = "force_generic_plan"
         # As start-up options they survive DISCARD ALL; a space in a value would begin the next option.

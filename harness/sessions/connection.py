@@ -14,7 +14,7 @@ class SharedConnection(RuntimeError):
     """One connection used by two sessions at once: a bug in the code under test, or in its pool."""
 
 
-class _GuardLock:
+class GuardLock:
     """Stands for psycopg's lock. Two greenlets on a real one would hang the process; this one says whose it is."""
 
     __slots__ = ("depth", "owner")
@@ -64,7 +64,7 @@ class GatedConnection(psycopg.Connection[TupleRow]):
 
     def guard(self) -> None:
         """Called once, after connecting: replace the lock that would hang the process."""
-        self.lock = _GuardLock()  # type: ignore[assignment]
+        self.lock = GuardLock()  # type: ignore[assignment]
         # Asked of the server: behind a session pooler the number that came with the connection is another's.
         answer = self.pgconn.exec_(b"SELECT pg_backend_pid()").get_value(0, 0)
         self.pid = int(answer or 0)

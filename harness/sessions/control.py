@@ -45,6 +45,7 @@ class Control:
         self.fd = self._pgconn.socket
         self.run(
             "SET application_name = 'harness control'; SET client_min_messages = error;"
+            " SET synchronous_commit = off;"  # nothing here has to last
             " SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1; SET bytea_output = hex"
         )
         self.pid = int(self.run("SELECT pg_backend_pid()")[0][0][0] or 0)

@@ -16,7 +16,7 @@ from harness.model.schedule import Gates
 from harness.model.verdict import CellResult, Verdict
 from harness.scenario.discovery import harness_version
 from harness.servers.server import Server
-from tests.reports.made import DUPLICATE, SERVER, result
+from tests.reports.made import DUPLICATE, SERVER, report, result
 from tests.reports.schema import problems
 
 ITEMS = str(Path(__file__).with_name("items.py"))
@@ -74,6 +74,24 @@ def test_what_was_found_is_told_whatever_happens_then(
     assert made.exit_code == code
     assert said in made.output
     assert ("internal error" in made.output) == (code == 2)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (KeyError("oops"), 2)])
+def test_findings_are_told_whatever_happens_to_the_advice_on_them(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(SERVER, monkeypatch)
+    found = result("hopeful none new rc", UNSAFE, DUPLICATE, as_expected=False)
+
+    def advised(*words: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(explore.campaign, "explore", lambda *words: report(found))
+    monkeypatch.setattr(explore, "advised", advised)
+    made = CliRunner().invoke(main, ["explore", ITEMS])
+    assert made.exit_code == code
+    assert "2 live rows of item" in made.output and "replay with: " in made.output
+    assert "warning: no advice on the findings: " in made.output
 
 
 # With a server.

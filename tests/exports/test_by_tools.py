@@ -14,7 +14,7 @@ from harness.servers.databases import own_database
 from harness.servers.server import Server
 
 from .conftest import RACES, Found
-from .tools import isolationtester, missing_in, psql, rows_of_step, run_pytest, run_script, run_spec
+from .tools import isolationtester, missing_in, paste, psql, rows_of_step, run_pytest, run_script, run_spec
 
 pytestmark = pytest.mark.server
 
@@ -111,6 +111,13 @@ def test_pytest_fails_now_and_passes_once_the_strategy_is_mended(found: Found, t
     assert "FAILED test_traded.py" in ran.stdout
     assert ran.stdout.count("| s1 ") == 2  # the interleaving
     assert ran.stdout.count("23505 unique_violation") >= 2
+
+
+def test_steps_pasted_into_terminals_come_to_what_is_written(found: Found, server: Server, empty: str) -> None:
+    seen = paste(script(found("races::make_then_fill[none,new]")), server, empty)
+    assert "ERROR" not in seen
+    assert "\nname|count\nname1|2\n" in seen
+    assert seen.count("UPDATE 1") == 2  # by the ids that this run made
 
 
 def test_the_script_for_terminals_says_what_is_typed_where_and_what_is_seen(found: Found) -> None:

@@ -50,6 +50,44 @@ def run_script(text: str, server: Server) -> subprocess.CompletedProcess[str]:
     )
 
 
+class Terminal:
+    """A psql that somebody pastes into."""
+
+    def __init__(self, server: Server, database: str) -> None:
+        command = [str(psql(server) or "psql"), "-XA", server.dsn(database)]
+        self._psql = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def paste(self, text: str) -> str:
+        """What is then to be seen, up to the next prompt."""
+        assert self._psql.stdin is not None
+        assert self._psql.stdout is not None
+        self._psql.stdin.write(f"{text}\n\\warn at the prompt\n")
+        self._psql.stdin.flush()
+        return "".join(iter(self._psql.stdout.readline, "at the prompt\n"))
+
+    def close(self) -> None:
+        self._psql.communicate()
+
+
+def paste(script: str, server: Server, database: str) -> str:
+    """Every part of a script for terminals, pasted into the terminal it names; none of its steps may wait."""
+    parts = re.split(
+        r"^-- (?:before, in|\d+\.) (\w+)\b.*$|^-- the check, in any (terminal) -+$", script, flags=re.MULTILINE
+    )
+    terminals: dict[str, Terminal] = {}
+    seen = ""
+    for step, check, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        name = step or check
+        if name not in terminals:
+            terminals[name] = Terminal(server, database)
+        seen += terminals[name].paste(text)
+    for terminal in terminals.values():
+        terminal.close()
+    return seen
+
+
 def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """All tests of the folder, as its owner would run them."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *words, str(folder)]

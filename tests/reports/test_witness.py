@@ -17,24 +17,24 @@ items::Naive[none,new,read_committed,pg18]: duplicate
   2 live rows of item (key) = ('a'); no order of the operations leaves more than 1
 
 start state 'new', same key
-| s1                                             | s2                                             |
-| ---------------------------------------------- | ---------------------------------------------- |
-| SELECT 1 FROM item WHERE key = %s -- 'a'       |                                                |
-|   => SELECT 0                                  |                                                |
-|                                                | SELECT 1 FROM item WHERE key = %s -- 'a'       |
-|                                                |   => SELECT 0                                  |
-| INSERT INTO item (key, amount) VALUES (%s, %s) |                                                |
-|     -- 'a', 1                                  |                                                |
-| <at gate BEFORE INSERT ON item>                |                                                |
-|                                                | INSERT INTO item (key, amount) VALUES (%s, %s) |
-|                                                |     -- 'a', 2                                  |
-|                                                | <waiting ...> for s1                           |
-| <... completed>                                |                                                |
-|   => INSERT 0 1                                |                                                |
-| put(key='a', amount=1) -> True                 |                                                |
-|                                                | <... completed>                                |
-|                                                |   => INSERT 0 1                                |
-|                                                | put(key='a', amount=2) -> True                 |
+|   | s1                                         | s2                                         |
+| - | ------------------------------------------ | ------------------------------------------ |
+| 1 | SELECT 1 FROM item WHERE key = %s -- 'a'   |                                            |
+|   |   => SELECT 0                              |                                            |
+| 2 |                                            | SELECT 1 FROM item WHERE key = %s -- 'a'   |
+|   |                                            |   => SELECT 0                              |
+| 3 | INSERT INTO item (key, amount) VALUES (%s, |                                            |
+|   |     %s) -- 'a', 1                          |                                            |
+|   | <at gate BEFORE INSERT ON item>            |                                            |
+| 4 |                                            | INSERT INTO item (key, amount) VALUES (%s, |
+|   |                                            |     %s) -- 'a', 2                          |
+|   |                                            | <waiting ...> for s1                       |
+| 5 | <... completed>                            |                                            |
+|   |   => INSERT 0 1                            |                                            |
+|   | put(key='a', amount=1) -> True             |                                            |
+| 6 |                                            | <... completed>                            |
+|   |                                            |   => INSERT 0 1                            |
+|   |                                            | put(key='a', amount=2) -> True             |
 
 expected one of:
   s1 -> True, s2 -> False; item: (id=id#1, amount=1)
@@ -63,8 +63,8 @@ def test_two_sessions_fit_a_hundred_columns_whatever_they_send() -> None:
 def test_every_session_has_its_column() -> None:
     events = tuple(Event(n, n, SENT, f"SELECT {n}", "SELECT 1") for n in range(5))
     table = interleaving(events, 5).splitlines()
-    assert table[0].split() == ["|", "s1", "|", "s2", "|", "s3", "|", "s4", "|", "s5", "|"]
-    assert all(line.count("|") == 6 for line in table)
+    assert table[0].split() == ["|", "|", "s1", "|", "s2", "|", "s3", "|", "s4", "|", "s5", "|"]
+    assert all(line.count("|") == 7 for line in table)
 
 
 def test_a_gate_at_which_nothing_happened_is_not_shown() -> None:
@@ -94,7 +94,7 @@ def test_a_statement_that_goes_from_its_gate_into_a_wait_is_written_once() -> No
 
 def test_what_a_client_was_told_stands_in_its_column() -> None:
     table = interleaving((Event(0, 1, ANSWERED, "put(key='a')", "refused: AlreadyThere"),), 2)
-    assert table.splitlines()[-1].split("|")[2].strip() == "put(key='a') -> refused: AlreadyThere"
+    assert table.splitlines()[-1].split("|")[3].strip() == "put(key='a') -> refused: AlreadyThere"
 
 
 def test_a_finding_that_is_there_alone_says_so_and_expects_nothing_else() -> None:
