@@ -1,6 +1,7 @@
 """Rounds of cost blocks, as a job for any process: every contestant in turn, each time in another order."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,10 +50,11 @@ def measure(job: CostJob) -> Measurements:
     scenario = next(s for s in find(job.path) if s.name == job.scenario)
     with ExitStack() as stack:
         stack.enter_context(_on_every_cpu())
-        benches = {
-            layout: stack.enter_context(Bench(job.server, scenario, layout, job.clients))
-            for layout in dict.fromkeys(contestant.layout for contestant in job.contestants)
-        }
+        with _told_to_end_later():
+            benches = {
+                layout: stack.enter_context(Bench(job.server, scenario, layout, job.clients))
+                for layout in dict.fromkeys(contestant.layout for contestant in job.contestants)
+            }
         return _Rounds(job, scenario, benches).run()
 
 
@@ -93,6 +95,16 @@ class _Rounds:
                 self._dropped[contestant] = f"{', '.join(sorted(block.failed))} on every call"
             elif keep:
                 self._blocks.append(Measured(job.server.id, number, contestant, mix, block))
+
+
+@contextmanager
+def _told_to_end_later() -> Iterator[None]:
+    """A worker that is given up gets SIGTERM: a database that is made and not yet known as ours would stay for ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

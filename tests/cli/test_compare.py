@@ -1,6 +1,7 @@
 """`harness compare` from the command line: usage, what is printed and written, going on after a run."""
 
 import json
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from harness.cli import compare as verb
 from harness.cli.main import main
 from harness.servers.server import Server
+from tests.reports.made import SERVER
 from tests.reports.schema import problems
 
 ITEMS = str(Path(__file__).with_name("items.py"))
@@ -63,6 +65,30 @@ def here(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(verb, "running", started)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+class Interrupts(Executor):
+    """Ctrl-C comes with the first cell."""
+
+    def __init__(self, count: int) -> None:
+        pass
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_it_tells_what_it_knows_and_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def started(spec: str, **_: Any) -> Any:
+        yield SERVER
+
+    monkeypatch.setattr(verb, "running", started)
+    monkeypatch.setattr(verb, "WorkerExecutor", Interrupts)
+    monkeypatch.chdir(tmp_path)
+    result = run(ITEMS)
+    assert result.exit_code == 130
+    assert "nothing is recommended" in result.output
+    assert "warning: interrupted" in result.output
 
 
 def test_a_scenario_is_compared_and_a_second_run_goes_on(here: Path) -> None:
