@@ -73,15 +73,18 @@ class Costing:
                 self._rounds(server, group, contestants, ROUNDS_MORE, deadline)
 
     def _first_rounds(self, server: Server, group: Group, tier: Sequence[Verdict], deadline: float) -> None:
-        lacking = [
+        """Job after job: one takes as many contestants as it has the time for."""
+        while lacking := [
             who
             for who in self._worth_measuring(group, tier)
             if self._complete(server, who) < ROUNDS_FIRST and (server.id, who) not in self._kept.dropped
-        ]
-        if lacking:
+        ]:
+            before = sum(self._complete(server, who) for who in lacking)
             missing = ROUNDS_FIRST - min(self._complete(server, who) for who in lacking)
             beside = [group.reference, *(one.best for one in self._advice(server, group) if one.best)]
             self._rounds(server, group, [*beside, *lacking], missing, deadline)
+            if time.time() >= deadline or sum(self._complete(server, who) for who in lacking) == before:
+                return
 
     def _worth_measuring(self, group: Group, tier: Sequence[Verdict]) -> list[Contestant]:
         """Those of these verdicts, in layouts in which something passes or may yet; anywhere if that is nowhere."""
