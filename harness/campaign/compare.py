@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from harness.campaign.campaign import Options, Progress, Selection, select
 from harness.campaign.costing import MIXES, Costing
-from harness.campaign.hammer import HammerOptions, HammerReport, HammerResult, Racing
+from harness.campaign.hammered import HammerOptions, HammerReport, HammerResult, Racing
 from harness.campaign.job import Impossible, Job, explored
 from harness.campaign.kept import Kept
 from harness.campaign.recommend import PASSES, advise, own_level, verdicts
