@@ -36,7 +36,7 @@ class CostJob:
     first_round: int
     rounds: int
     seed: int
-    deadline: float  # time.time(); a round that is begun is not ended
+    deadline: float  # time.time(); the last contestants are left out where the rounds of all would take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,28 @@ class _Rounds:
         self._strategies = {strategy.name: strategy for strategy in scenario.strategies}
         self._blocks: list[Measured] = []
         self._dropped: dict[Contestant, str] = {}
+        self._took_s: dict[Contestant, float] = {}  # of the last block, and all around it
 
     def run(self) -> Measurements:
         job = self._job
         for mix in _WARM_UP:
             self._pass(-1, mix, job.contestants, _WARM_UP_CALLS, keep=False)
-        orders = islice(turns(job.contestants, job.seed), job.first_round, None)  # a job goes on where another ended
+        going = self._that_fit()
+        orders = islice(turns(going, job.seed), job.first_round, None)  # a job goes on where another ended
         for number in range(job.first_round, job.first_round + job.rounds):
             order = next(orders)
             for mix in job.mixes:
                 self._pass(number, mix, order, job.calls)
         return Measurements(tuple(self._blocks), tuple(self._dropped.items()))
+
+    def _that_fit(self) -> list[Contestant]:
+        """As many as can run all rounds until the deadline, from the first on: half a round of all tells nothing."""
+        job = self._job
+        going = [who for who in job.contestants if who in self._took_s and who not in self._dropped]
+        for_a_pass_s = (job.deadline - time.time()) / (job.rounds * len(job.mixes) * job.calls / _WARM_UP_CALLS)
+        while len(going) > 2 and sum(self._took_s[who] for who in going) > for_a_pass_s:
+            going.pop()
+        return going
 
     def _pass(self, number: int, mix: Mix, order: Sequence[Contestant], calls: int, *, keep: bool = True) -> None:
         job = self._job
@@ -86,8 +97,10 @@ class _Rounds:
             if contestant in self._dropped or time.time() > job.deadline:
                 continue
             bench, strategy = self._benches[contestant.layout], self._strategies[contestant.strategy]
+            began = time.monotonic()
             try:
                 block = bench.block(strategy, contestant.isolation, job.operation, work)
+                self._took_s[contestant] = time.monotonic() - began
             except NeverEnds as never:
                 self._dropped[contestant] = str(never)
                 continue
