@@ -71,6 +71,8 @@ class _Rounds:
         for mix in _WARM_UP:
             self._pass(-1, mix, job.contestants, _WARM_UP_CALLS, keep=False)
         going = self._that_fit()
+        if not going:  # the time was up before anybody was warm
+            return Measurements((), tuple(self._dropped.items()))
         orders = islice(turns(going, job.seed), job.first_round, None)  # a job goes on where another ended
         for number in range(job.first_round, job.first_round + job.rounds):
             order = next(orders)

@@ -307,7 +307,7 @@ def _but_unknown(one: Recommendation) -> str:
 
 
 def _against(against: Against) -> str:
-    time = f"{_times_in_words(against.time)} the time" if against.time else "a time that was not measured"
+    time = f"{_times_in_words(against.time)} the time"
     wal = f" and {against.wal.value:.2f} times the WAL" if against.wal else ""
     return f"{time}{wal} on {against.server}"
 

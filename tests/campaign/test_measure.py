@@ -65,6 +65,12 @@ def test_where_not_all_fit_the_first_have_whole_rounds() -> None:
     assert made._that_fit() == list(CONTESTANTS[:3])
 
 
+def test_without_time_for_a_warm_up_there_is_nothing_and_no_error() -> None:
+    bench = Noted()
+    assert rounds(bench, deadline=0.0).run().blocks == ()
+    assert not bench.turns
+
+
 def test_two_are_left_to_be_compared_however_short_the_time() -> None:
     made = rounds(Noted(), deadline=time.time())
     made._took_s.update(dict.fromkeys(CONTESTANTS, 1.0))

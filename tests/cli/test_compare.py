@@ -67,28 +67,40 @@ def here(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-class Interrupts(Executor):
-    """Ctrl-C comes with the first cell."""
+class Breaks(Executor):
+    """With the first cell."""
+
+    error: BaseException
 
     def __init__(self, count: int) -> None:
         pass
 
     def submit(self, *_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
+        raise self.error
 
 
-def test_interrupted_it_tells_what_it_knows_and_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "warning: interrupted"),
+        (KeyError("oops"), 2, "warning: ended by an error, told below"),
+    ],
+)
+def test_stopped_it_tells_what_it_knows_and_why(
+    error: BaseException, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @contextmanager
     def started(spec: str, **_: Any) -> Any:
         yield SERVER
 
     monkeypatch.setattr(verb, "running", started)
-    monkeypatch.setattr(verb, "WorkerExecutor", Interrupts)
+    monkeypatch.setattr(Breaks, "error", error, raising=False)
+    monkeypatch.setattr(verb, "WorkerExecutor", Breaks)
     monkeypatch.chdir(tmp_path)
     result = run(ITEMS)
-    assert result.exit_code == 130
+    assert result.exit_code == code
     assert "nothing is recommended" in result.output
-    assert "warning: interrupted" in result.output
+    assert said in result.output
 
 
 def test_a_scenario_is_compared_and_a_second_run_goes_on(here: Path) -> None:
