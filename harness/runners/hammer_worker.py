@@ -65,7 +65,8 @@ class Racers:
         self.setup, self.numbers, self.pulse = setup, numbers, pulse
         scenario = next(s for s in scenarios if s.name == setup.scenario)
         strategy = next(s for s in scenario.strategies if s.name == setup.strategy)
-        self.race = Race(pulse.hears.fileno())
+        # Of a single process nobody holds the other end: its bell would never be still.
+        self.race = Race(pulse.hears.fileno() if pulse.bells else None)
         self.autocommit = strategy.autocommit
         self.refusals = {name: operation.refusals for name, operation in scenario.operations.items()}
         self.programs = [

@@ -128,13 +128,11 @@ class Race:
                 else:
                     session, connection.waiter = connection.waiter, None
                     session.switch()
-            if events:
+            if self._wake_sleepers() or self._sleepers or events:
                 heard = time.monotonic()
-            else:
+            if not events:
                 look()
-                if self._wake_sleepers() or self._sleepers:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > silence_s:
+                if time.monotonic() - heard > silence_s:
                     raise Stuck(f"no session was answered for {silence_s:.0f} s")
 
     def _counted(self, program: Callable[[], None]) -> Callable[[], None]:
