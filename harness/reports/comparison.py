@@ -280,8 +280,9 @@ def _advice(comparison: Comparison, one: Recommendation) -> Iterator[str]:
         costs = "; ".join(_against(against) for against in one.against_unsafe)
         kinds = ", ".join(map(_kind, one.unsafe_kinds))
         yield f"It costs {costs} of {one.unsafe}, the fastest that is unsafe ({kinds})."
-    if one.elsewhere:
-        yield f"Of other layouts: {_listed(map(str, one.elsewhere))}."
+    elsewhere = [who for who in one.elsewhere if who not in one.as_good]
+    if elsewhere:
+        yield f"Of other layouts: {_listed(map(str, elsewhere))}."
     if one.undecided:
         yield f"Not recommended because unknown: {_listed(map(str, one.undecided))}."
 
