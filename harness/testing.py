@@ -133,6 +133,8 @@ def _laboratory(pattern: str, scope: Scope, faults: bool) -> _Laboratory:
     _stack.callback(arenas.close)
     explorer, specification = explorers_for(arenas, server, scenario, strategy, cell, gates=Options().gates)
     explorer.arena.gated = True
+    for each in (explorer, specification):
+        each.begin_again(truncates=True)  # Hypothesis runs examples again: code may see where rows lie on the heap
     retryable = frozenset(strategy.retryable_at(cell.isolation))
     judge = Judge(cell, explorer, specification, retryable, digest(scenario, cell.layout))
     contests = drawn_contests(scenario, strategy, cell.state, scope)

@@ -234,6 +234,9 @@ class CellExplorer:
                     self.tally.contests += 1
                     self._found_alone(contest, order, outcome, violation, aged=aged)
                     break
+            # Two transfers of the same amount, crossed, cancel each other out: they write all the same.
+            alone = ((ref,) for ref in contest.operations)
+            writes = writes or any(explorer.serial(contest, one).rows != start.outcome.rows for one in alone)
             if not writes and contest not in self._settled:
                 self._settled.add(contest)
                 self.tally.skipped += 1

@@ -4,14 +4,15 @@ Every piece of work is an independent job on a `concurrent.futures.Executor`: on
 cost blocks with databases of their own. Results are kept as they come (`kept.py`).
 """
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, replace
 
 from harness.campaign.campaign import Options, Progress, Selection, select
 from harness.campaign.costing import MIXES, Costing
-from harness.campaign.hammer import HammerOptions, HammerReport, HammerResult, Racing
+from harness.campaign.hammered import HammerOptions, HammerReport, HammerResult, Racing
 from harness.campaign.job import Impossible, Job, explored
 from harness.campaign.kept import Kept
 from harness.campaign.recommend import PASSES, advise, own_level, verdicts
@@ -34,6 +35,7 @@ _HAMMERED_S = 1.0  # of one cell
 _AFTERWARDS_S = 6.0  # to drop databases, end servers and write reports; of the budget
 _ORDERS_MAX = 1000
 _OVERLAPS = 50
+AHEAD = max(8, 2 * (os.cpu_count() or 1))  # cells given out and not heard of: no worker is to wait for work
 _SPENT = "the budget was spent"  # how a cell begins to say so
 
 
@@ -134,33 +136,40 @@ class Comparing:
         )
 
     def _explore(self, deadline: float, *, used_only: bool = False) -> None:
-        """The cells that are not judged yet, those at the levels used first; one after the other those of a layout.
+        """The cells that are not judged yet, the most urgent first, until time.time() has come to the deadline."""
+        open_cells = [cell for cell in self.existing if cell not in self.kept.judged]
+        open_cells = [cell for cell in open_cells if self._is_used(cell) or not used_only]
+        running: dict[Future[tuple[CellResult | Impossible, ...]], Cell] = {}
+        try:
+            while running or (open_cells and time.time() < deadline):
+                condemned = {_who(one) for one in self.kept.judged.values() if one.verdict is Verdict.UNSAFE}
+                open_cells.sort(key=lambda cell: self._urgency(cell, condemned))
+                # Few ahead of the workers: what comes of them decides what is urgent.
+                while open_cells and len(running) < AHEAD and time.time() < deadline:
+                    cell = open_cells.pop(0)
+                    running[self.executor.submit(explored, self._job(cell, deadline))] = cell
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._take(future, running.pop(future))
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+    def _urgency(self, cell: Cell, condemned: Collection[tuple[str, str, Isolation]]) -> tuple[object, ...]:
+        """Levels used before others; what is unsafe in another state already last of them; layout by layout.
 
         A worker keeps the databases of one layout open: the next cell of it begins at once. All servers have had a
         layout before the next is begun: with half of them nothing can be recommended.
         """
-        order = {layout: number for number, layout in enumerate(self.scenario.layouts)}
-        open_cells = [cell for cell in self.existing if cell not in self.kept.judged]
-        open_cells = [cell for cell in open_cells if self._is_used(cell) or not used_only]
-        open_cells.sort(key=lambda cell: (not self._is_used(cell), order[cell.layout], cell.server))
-        if not open_cells or time.time() >= deadline:
-            return
-        exploring = {both.exploring.id: both.exploring for both in self.servers}
-        futures: dict[Future[tuple[CellResult | Impossible, ...]], Cell] = {}
-        try:
-            for cell in open_cells:
-                job = Job(
-                    exploring[cell.server], self.scenario.path, self.scenario.name, cell.layout, (cell,), 2,
-                    Gates.USUAL, _ORDERS_MAX, False, deadline, seed=self.options.seed, overlaps=_OVERLAPS,
-                    first_finding=True,
-                )  # fmt: skip
-                futures[self.executor.submit(explored, job)] = cell
-            for future in as_completed(futures):
-                self._take(future, futures[future])
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        where = (cell.strategy, cell.layout, cell.isolation)
+        return not self._is_used(cell), where in condemned, list(self.scenario.layouts).index(cell.layout), cell.server
+
+    def _job(self, cell: Cell, deadline: float) -> Job:
+        server = next(both.exploring for both in self.servers if both.exploring.id == cell.server)
+        return Job(
+            server, self.scenario.path, self.scenario.name, cell.layout, (cell,), 2, Gates.USUAL, _ORDERS_MAX, False,
+            deadline, seed=self.options.seed, overlaps=_OVERLAPS, first_finding=True,
+        )  # fmt: skip
 
     def _is_used(self, cell: Cell) -> bool:
         own = self._strategy(cell.strategy).isolation
@@ -320,6 +329,10 @@ def _judged(result: CellResult) -> Judged:
         replay,
         any(finding.violation.alone for finding in result.findings),
     )
+
+
+def _who(one: Judged) -> tuple[str, str, Isolation]:
+    return one.cell.strategy, one.cell.layout, one.cell.isolation
 
 
 def _where(cell: Cell) -> tuple[str, Isolation, str]:

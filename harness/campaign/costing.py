@@ -1,6 +1,7 @@
 """Which blocks to measure next: of everything six rounds, then where two that pass are not told apart.
 
-First those that may be recommended, then the others beside them: a budget that ends early has the costs that matter.
+First those that pass, then what is unsafe beside them, last what may pass yet: a budget that ends early has bought the
+costs that a recommendation needs.
 """
 
 import time
@@ -57,10 +58,11 @@ class Costing:
     def spend(self, deadline: float) -> None:
         """Until nothing is undecided, or time.time() has come to the deadline."""
         places = [(server, group) for group in self._known.groups for server in self._servers]
-        plans = [(server, group, passing) for passing in (True, False) for server, group in places]
-        for number, (server, group, passing) in enumerate(plans):
-            share = (deadline - time.time()) / (len(plans) - number)
-            self._first_rounds(server, group, time.time() + share, passing=passing)
+        for tier in (PASSES, (Verdict.UNSAFE,), (Verdict.UNKNOWN,)):
+            for number, (server, group) in enumerate(places):
+                # One more share is left for what is measured beside those that pass.
+                share = (deadline - time.time()) / (len(places) - number + (tier is PASSES))
+                self._first_rounds(server, group, tier, time.time() + share)
         while time.time() < deadline:
             undecided = [
                 (server, group, found) for server, group in places if (found := self._undecided(server, group))
@@ -70,26 +72,25 @@ class Costing:
             for server, group, contestants in undecided:
                 self._rounds(server, group, contestants, ROUNDS_MORE, deadline)
 
-    def _first_rounds(self, server: Server, group: Group, deadline: float, *, passing: bool) -> None:
-        lacking = [
+    def _first_rounds(self, server: Server, group: Group, tier: Sequence[Verdict], deadline: float) -> None:
+        """Job after job: one takes as many contestants as it has the time for."""
+        while lacking := [
             who
-            for who in self._worth_measuring(group, passing=passing)
+            for who in self._worth_measuring(group, tier)
             if self._complete(server, who) < ROUNDS_FIRST and (server.id, who) not in self._kept.dropped
-        ]
-        if lacking:
+        ]:
+            before = sum(self._complete(server, who) for who in lacking)
             missing = ROUNDS_FIRST - min(self._complete(server, who) for who in lacking)
             beside = [group.reference, *(one.best for one in self._advice(server, group) if one.best)]
             self._rounds(server, group, [*beside, *lacking], missing, deadline)
+            if time.time() >= deadline or sum(self._complete(server, who) for who in lacking) == before:
+                return
 
-    def _worth_measuring(self, group: Group, *, passing: bool) -> list[Contestant]:
-        """What passes, or may yet; or what is unsafe in their layouts, and everywhere if nothing passes anywhere."""
+    def _worth_measuring(self, group: Group, tier: Sequence[Verdict]) -> list[Contestant]:
+        """Those of these verdicts, in layouts in which something passes or may yet; anywhere if that is nowhere."""
         told = verdicts(self._known.judged, group, self._known.existing)
         layouts = {who.layout for who, verdict in told.items() if verdict is not Verdict.UNSAFE}
-        return [
-            who
-            for who in group.contestants
-            if (told[who] is not Verdict.UNSAFE) is passing and (who.layout in layouts or not layouts)
-        ]
+        return [who for who in group.contestants if told[who] in tier and (who.layout in layouts or not layouts)]
 
     def _complete(self, server: Server, who: Contestant) -> int:
         """Rounds that have a block of every mix."""

@@ -4,26 +4,34 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from harness.campaign.campaign import Options, Selection, jobs_of
 from harness.campaign.faults import Faults, kinds_for
+from harness.campaign.hammered import (
+    ByLuck,
+    Failures,
+    HammerOptions,
+    HammerReport,
+    HammerResult,
+    Historian,
+    Listener,
+    Racing,
+)
 from harness.campaign.job import Arenas, Job
 from harness.campaign.referee import Luck, Referee, Tally
 from harness.campaign.workers import Workers
 from harness.generators.contests import contests
 from harness.generators.faults import FaultPlan
 from harness.generators.rounds import spread
-from harness.model.cell import Cell, Isolation
+from harness.model.cell import Cell
 from harness.model.contest import Contest
-from harness.model.fault import FaultCount, FaultKind, Injection
-from harness.model.history import Batch, Calls
+from harness.model.history import Batch
 from harness.model.verdict import CellResult, Finding, Rate, Verdict
 from harness.runners.canonical import Canonicaliser
 from harness.runners.explorer import Explorer, NotDeterministicAlone, queries_of
 from harness.runners.ground import Ground, NotSeparate
-from harness.runners.hammer import WINDOW, Hammer, Setup, WorkerLost
+from harness.runners.hammer import Hammer, Setup, WorkerLost
 from harness.runners.hammer_worker import ServerAway
 from harness.runners.learned import Learned, Patience
 from harness.runners.virtual import virtual
@@ -41,124 +49,7 @@ _ONCE_FOUND_S = 1.0  # spent on a cell that is condemned already
 _LEARNS_S = 5.0  # at least, what calls do one at a time, however short the race is
 _LOST_MAX = 3  # processes of one cell that ended
 _DEADLOCK_TIMEOUT = ("deadlock_timeout", "20ms")  # a second for each deadlock would leave no time for anything else
-NEVER = Rate(0, 0)
 _HANDED_OVER_S = 20.0  # for the explorer to find a witness of one kind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultOptions:
-    kinds: tuple[FaultKind, ...] = ()  # none: all that can be done to the server
-    each: int | None = None  # of every kind, in one cell: then it is done
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HammerOptions:
-    sessions: int = 8
-    seconds: float = 10.0  # of one cell
-    budget_s: float | None = None  # of all cells together
-    rounds: int | None = None  # of one cell, at most
-    seed: int = 0
-    layouts: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    isolations: tuple[Isolation, ...] = ()
-    processes: int | None = None  # that carry sessions
-    window: int = WINDOW
-    hand_over: bool = True
-    faults: FaultOptions | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ByLuck:
-    """A kind of violation that rounds showed, and what the explorer made of it."""
-
-    luck: Luck
-    contest: Contest  # of as many sessions as there were
-    rate: Rate  # rounds that showed it
-    finding: Finding | None  # the deterministic witness
-    handed_over: str  # how that went, where there is none
-
-    @property
-    def name(self) -> str:
-        """The kind that counts: what the explorer calls it, once it has it under control."""
-        return self.finding.violation.name if self.finding else self.luck.violation.name
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Calls that failed with one SQLSTATE."""
-
-    sqlstate: str
-    rate: Rate
-    retryable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HammerResult:
-    cell: Cell
-    verdict: Verdict  # safe: nothing was found, which is no proof
-    reason: str
-    alone: tuple[Finding, ...] = ()  # what needs no concurrency
-    by_luck: tuple[ByLuck, ...] = ()
-    failures: tuple[Failures, ...] = ()
-    overlap: Rate = NEVER  # rounds in which two sessions were inside one key at once
-    sessions: int = 0
-    calls: int = 0
-    unjudged: int = 0  # rounds too large to be searched; `summed` of them had their sums checked
-    summed: int = 0
-    incomplete: int = 0
-    raced_s: float = 0.0
-    one_at_a_time: bool = False  # rounds had to be kept apart
-    notes: tuple[str, ...] = ()
-    expected: str = "safe"
-    as_expected: bool = True
-    source: str = ""
-    faults: tuple[tuple[FaultKind, FaultCount], ...] = ()
-    plan: tuple[Injection, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The kinds of what was found."""
-        return tuple(dict.fromkeys([*(f.violation.name for f in self.alone), *(luck.name for luck in self.by_luck)]))
-
-    @property
-    def rounds(self) -> int:
-        return self.overlap.tries
-
-    @property
-    def calls_per_s(self) -> float:
-        return self.calls / self.raced_s if self.raced_s else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class HammerReport:
-    cells: tuple[HammerResult, ...]
-    servers: tuple[Server, ...]
-    options: HammerOptions
-    warnings: tuple[str, ...]
-    elapsed_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Racing:
-    """How a cell is doing, told after every batch."""
-
-    cell: Cell
-    number: int  # of the cell, from 1
-    cells: int
-    left_s: float
-    calls: int
-    calls_per_s: float
-    failures: tuple[tuple[str, int], ...]
-    violations: tuple[tuple[str, int], ...]
-
-
-Listener = Callable[[HammerResult | Racing], None]
-
-
-class Historian(Protocol):
-    """Keeps what every call came to."""
-
-    def note(self, cell: Cell, templates: Sequence[Contest], batch: Batch, calls: Calls) -> None: ...
 
 
 def hammer(
@@ -283,6 +174,7 @@ class Bout:
         self.raced_s = 0.0
         self.one_at_a_time = False
         self.interrupted = False
+        self.damage: str | None = None  # of indexes, by amcheck
         self.notes: list[str] = []
         self._chance = random.Random(f"{self.options.seed} {cell.id}")
         self._lost = 0
@@ -388,6 +280,7 @@ class Bout:
         if pending is not None:
             referee.check(*pending)
             self.tell(self.tally, self.raced_s, 0.0)
+        self.damage = ground.damage()
 
     def _with_faults(
         self,
@@ -521,6 +414,7 @@ class Bout:
             tally.incomplete,
             self.raced_s,
             self.one_at_a_time,
+            self.damage == "",
             tuple(self.notes),
             faults=() if self.faults is None else tuple(sorted(self.faults.counts.items())),
             plan=() if self.faults is None else tuple(self.faults.planned),
@@ -533,6 +427,8 @@ class Bout:
             return Verdict.UNSAFE, first.explanation
         if self.interrupted:
             return Verdict.UNKNOWN, "interrupted"
+        if self.damage:
+            return Verdict.UNKNOWN, f"an index does not match its table, which is the server's fault: {self.damage}"
         if undecided:
             return Verdict.UNKNOWN, undecided
         if not tally.overlapped:

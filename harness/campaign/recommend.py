@@ -130,13 +130,11 @@ def _fastest_unsafe(
 def against(
     who: Contestant, other: Contestant, servers: Mapping[str, Sequence[Measured]], mixes: Sequence[Mix]
 ) -> list[Against]:
+    """On each server that has a round of both."""
     return [
-        Against(
-            server,
-            head_to_head(blocks, who, other, mixes),
-            head_to_head(blocks, who, other, mixes, "wal_bytes"),
-        )
+        Against(server, time, head_to_head(blocks, who, other, mixes, "wal_bytes"))
         for server, blocks in servers.items()
+        if (time := head_to_head(blocks, who, other, mixes)) is not None
     ]
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from harness.generators.rounds import Unit
-from harness.model.contest import Contest
+from harness.model.contest import Contest, OpRef
 from harness.model.fault import Injected
 from harness.model.history import Batch, Calls, OneCall
 from harness.model.outcome import Answer, Crashed, Failed, Ok, Refused, Unknown
@@ -186,7 +186,9 @@ class Referee:
         seen = self._see(judged, told, reading, remains)
         learned = judged.learned
         # Of a call that may have had its effect nobody was told anything: an id least of all.
-        answers = {ref: answer for ref, answer in seen.outcome.answers if isinstance(answer, Ok | Refused)}
+        answers: dict[OpRef, Answer] = {
+            ref: answer for ref, answer in seen.outcome.answers if isinstance(answer, Ok | Refused)
+        }
         spans, numbers = self._spans(told, [answers.get(ref) for ref in learned.refs])
         doubtful = tuple(one.hit.may_have_committed for one in told if one.hit)  # else answers say who counts
         known = self._orders.setdefault((id(learned), id(seen), doubtful), [])

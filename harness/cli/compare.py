@@ -15,6 +15,7 @@ from harness.campaign.compare import CompareOptions, Comparing, Servers, key_par
 from harness.campaign.hammer import hammer
 from harness.campaign.kept import FOLDER, InUse, Kept, key
 from harness.campaign.workers import WorkerExecutor
+from harness.cli.explore import why
 from harness.cli.options import consoles, debug, duration, isolation, no_color, report_file, servers
 from harness.model.cell import Isolation, parse_pattern
 from harness.model.comparison import Comparison, Judged
@@ -105,15 +106,17 @@ def compare(
                     listener(event)
 
             comparing = Comparing(scenario, both, options, kept, executor, listen, began=began, hammering=hammer)
-            interrupted = False
+            broken: BaseException | None = None
             try:
                 compared = comparing.run()
-            except KeyboardInterrupt:
-                interrupted = True
-                compared = replace(comparing.result(), warnings=(*comparing.result().warnings, "interrupted"))
+            except (KeyboardInterrupt, Exception) as error:  # what is known so far is told all the same
+                broken, compared = error, comparing.result()
+                compared = replace(compared, warnings=(*compared.warnings, why(error)))
     _tell(compared, out)
     _write(compared, json_file, markdown_file)
-    if interrupted:
+    if isinstance(broken, Exception):
+        raise broken
+    if broken:
         return INTERRUPTED
     return UNABLE if all(one.verdict is Verdict.UNKNOWN for one in compared.judged) else 0
 

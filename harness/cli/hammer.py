@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.campaign import hammer as campaign
 from harness.campaign.campaign import Options, Selection, select
-from harness.campaign.hammer import FaultOptions, HammerOptions, HammerReport, HammerResult, Racing
+from harness.campaign.hammered import FaultOptions, HammerOptions, HammerReport, HammerResult, Racing
 from harness.cli.explore import FOUND, INTERRUPTED, UNABLE, why
 from harness.cli.options import consoles, debug, duration, isolation, no_color, number_of_sessions, report_file, servers
 from harness.model.cell import Isolation, parse_pattern
@@ -53,7 +53,7 @@ WANTED = ("worst", "all", "none")
     metavar="N",
     default=WINDOW,
     show_default=True,
-    help="Rounds that a session may be ahead of the slowest: 1 collides most, more go faster.",
+    help="Rounds that a session may be ahead of the slowest: with 1 all begin together, with more it goes faster.",
 )
 @click.option("--history", type=report_file, metavar="FILE", help="Keep what every call was told, for harness history.")
 @click.option(

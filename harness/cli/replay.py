@@ -202,9 +202,9 @@ def describe(
         )
         if witness and _no_longer(replayed, witness):
             lines.append(f"recorded was {witness.kind}: {witness.explanation}")
-    lines += [f"departure: {departure}" for departure in replayed.departures]
+    lines += [*advice, *(f"departure: {departure}" for departure in replayed.departures)]
     lines += elsewhere(schedule, server, replayed)
-    return [*lines, *advice, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
+    return [*lines, f"replayed to the same outcome: {replayed.hits}/{replayed.times}"]
 
 
 def explanation(schedule: Schedule, replayed: Replayed) -> list[str]:

@@ -46,7 +46,7 @@ class Against:
     """What one contestant costs in multiples of another, on one server."""
 
     server: str
-    time: Estimate | None
+    time: Estimate
     wal: Estimate | None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.model.contest import OpRef
-from harness.model.outcome import Ok, Outcome, Refused
+from harness.model.outcome import Failed, Outcome
 from harness.model.trace import Explained, Observed, Ran, Serial, Transaction
 from harness.reports.deeds import changed, did, effect, same, same_parameters, writes
 
@@ -28,10 +28,11 @@ class Clue:
 def clues(explained: Explained, found: Outcome) -> list[Clue]:
     """One after the other, by the steps in which they had their answers; the last leaves no order, if any does.
 
-    A call that got over an error of its own has left the path that it takes alone: its statements say nothing.
+    A call that got over an error which it does not meet alone has left the path that it takes alone: its statements say
+    nothing.
     """
     seen, possible = explained.observed, explained.serial
-    recovered = _got_over_an_error(seen, found)
+    recovered = _got_over_an_error(explained, found)
     told: list[Clue] = []
     for ran in seen.statements:
         if not possible:
@@ -47,9 +48,22 @@ def clues(explained: Explained, found: Outcome) -> list[Clue]:
     return told
 
 
-def _got_over_an_error(seen: Observed, found: Outcome) -> set[OpRef]:
-    well = {ref for ref, answer in found.answers if isinstance(answer, Ok | Refused)}
-    return {ran.call for ran in seen.statements if ran.error is not None and ran.call in well}
+def _got_over_an_error(explained: Explained, found: Outcome) -> set[OpRef]:
+    seen, told = explained.observed, found.told
+
+    def always(ran: Ran) -> bool:
+        others = [_counterpart(ran, seen, serial.observed) for serial in explained.serial if ran.call in serial.order]
+        return all(other is not None and same(ran, other) for other in others)
+
+    def final(ran: Ran) -> bool:
+        answer = told.get(ran.call)
+        return isinstance(answer, Failed) and ran is max(_failures(seen, ran.call), key=lambda other: other.number)
+
+    return {ran.call for ran in seen.statements if ran.error is not None and not final(ran) and not always(ran)}
+
+
+def _failures(seen: Observed, call: OpRef) -> list[Ran]:
+    return [ran for ran in seen.statements if ran.call == call and ran.error is not None]
 
 
 def _by_result(ran: Ran, seen: Observed, possible: Sequence[Serial]) -> Clue | None:

@@ -280,8 +280,9 @@ def _advice(comparison: Comparison, one: Recommendation) -> Iterator[str]:
         costs = "; ".join(_against(against) for against in one.against_unsafe)
         kinds = ", ".join(map(_kind, one.unsafe_kinds))
         yield f"It costs {costs} of {one.unsafe}, the fastest that is unsafe ({kinds})."
-    if one.elsewhere:
-        yield f"Of other layouts: {_listed(map(str, one.elsewhere))}."
+    elsewhere = [who for who in one.elsewhere if who not in one.as_good]
+    if elsewhere:
+        yield f"Of other layouts: {_listed(map(str, elsewhere))}."
     if one.undecided:
         yield f"Not recommended because unknown: {_listed(map(str, one.undecided))}."
 
@@ -307,7 +308,7 @@ def _but_unknown(one: Recommendation) -> str:
 
 
 def _against(against: Against) -> str:
-    time = f"{_times_in_words(against.time)} the time" if against.time else "a time that was not measured"
+    time = f"{_times_in_words(against.time)} the time"
     wal = f" and {against.wal.value:.2f} times the WAL" if against.wal else ""
     return f"{time}{wal} on {against.server}"
 

@@ -1,6 +1,6 @@
 """A line replayed on another server than it was recorded on: whether it shows the same there, or why precisely not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.campaign.replay import Replayed
 from harness.model.schedule import Schedule
@@ -19,7 +19,7 @@ def elsewhere(schedule: Schedule, server: Server, replayed: Replayed) -> Iterato
     if recorded_there(schedule, server):
         return
     yield f"warning: recorded on {schedule.cell.server}, replayed on {server.id}"
-    missing = list(dict.fromkeys(_missing(replayed.trace, server)))
+    missing = list(dict.fromkeys([*_missing(replayed.trace, server), *_departing(replayed.departures, server)]))
     yield from missing
     if missing:
         return
@@ -30,6 +30,15 @@ def elsewhere(schedule: Schedule, server: Server, replayed: Replayed) -> Iterato
         )
     elif replayed.outcome is not None and replayed.violation is None:
         yield f"not shown on {server.id}: the same steps were taken there, and come to an allowed outcome"
+
+
+def _departing(departures: Sequence[str], server: Server) -> Iterator[str]:
+    """A statement that the server refused where it had run is another step: the departure quotes it."""
+    for departure in departures:
+        found = departure.partition(", found another ")[2].partition(": ")[2] or departure.partition(", found ")[2]
+        for feature in lacking(found, major_of(server.version_num)):
+            where = departure.partition(": ")[0]  # the schedule departs at step 1
+            yield f"{server.id} has no {feature.name}, which came with PostgreSQL {feature.major}: hence {where}"
 
 
 def _missing(trace: Trace, server: Server) -> Iterator[str]:

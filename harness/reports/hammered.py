@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from harness.campaign.hammer import ByLuck, HammerReport, HammerResult
+from harness.campaign.hammered import ByLuck, HammerReport, HammerResult
 from harness.model.contest import Contest
 from harness.model.history import OneCall
 from harness.model.sqlstate import describe
@@ -177,6 +177,7 @@ def hammered_totals(report: HammerReport) -> str:
         f"{counted(len(report.cells), 'cell')}{f': {each}' if each else ''}",
         f"{len(worse) - unjudged} worse than expected{f', {unjudged} not judged' if unjudged else ''}",
         f"{sum(result.calls for result in report.cells):,} calls",
+        *(["indexes checked against their tables"] if all(r.indexes_checked for r in report.cells) else []),
         f"seed {report.options.seed}",
         f"{report.elapsed_s:.1f} s",
     ]
@@ -232,6 +233,7 @@ def _plain(result: HammerResult) -> dict[str, object]:
         "summed": result.summed,
         "incomplete": result.incomplete,
         "one_at_a_time": result.one_at_a_time,
+        "indexes_checked": result.indexes_checked,
         "notes": list(result.notes),
         "faults": {
             kind: {"planned": count.planned, "done": count.done, "met": count.met} for kind, count in result.faults

@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from harness.campaign.hammer import HammerResult, Racing
+from harness.campaign.hammered import HammerResult, Racing
 
 LINE_EVERY_S = 10.0
 

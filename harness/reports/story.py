@@ -15,6 +15,7 @@ from harness.model.trace import Explained, Ran, Serial, Transaction, Version, Wa
 from harness.model.verdict import Finding, Violation
 from harness.reports.clues import Clue, clues, statements_of, transactions_of
 from harness.reports.deeds import changed, did, effect, function_of, label, listed, tries_to_write, writes
+from harness.reports.differences import is_made_name
 
 CLUES_MAX = 2  # before the one that leaves no order
 LATER = " came later"
@@ -161,6 +162,8 @@ class _Teller:
         there = serial.outcome.told.get(call)
         if there == self.found.told.get(call) or not isinstance(there, Ok | Refused):
             return ""
+        if isinstance(there, Ok) and isinstance(there.value, str) and is_made_name(there.value):
+            return ""  # another id
         if there == Ok(None):
             return f", and {self._who(call)} succeeds"
         heard = f"refused: {there.reason}" if isinstance(there, Refused) else f"told {there}"
@@ -215,10 +218,10 @@ class _Teller:
         return [t for t in transactions_of(self.seen, calls) if t.committed and (t.added or t.removed)]
 
     def _tried_later(self, ran: Ran, calls: Iterable[OpRef]) -> list[str]:
-        """Statements of these calls that would have written, and failed, after this one had its answer."""
+        """Statements of these calls that were to write, and could not, after this one had its answer."""
         wanted, last = set(calls), ran.began if ran.ended is None else ran.ended
         later = [other for other in self.seen.statements if other.call in wanted and other.began > last]
-        return [self._name(other) for other in later if other.error is not None and tries_to_write(other)]
+        return [self._name(other) for other in later if tries_to_write(other) and not writes(other)]
 
     def _snapshot(self, ran: Ran) -> int:
         """The step whose beginning the statement saw."""
@@ -368,7 +371,7 @@ class _Teller:
             last = [ran for ran in self.seen.statements if ran.call == ref]
             if mine == theirs and self.found.told.get(ref) == serial.outcome.told.get(ref):
                 continue
-            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "LOCK")] or last
+            tried = [ran for ran in last if label(ran) not in ("SELECT", "COMMIT", "ROLLBACK", "LOCK")] or last
             if not tried:
                 return []
             hears = self._hears(ref, serial)
@@ -377,7 +380,7 @@ class _Teller:
             else:
                 wrote = [ran for ran in tried if writes(ran)] or tried
                 did_it = f"{listed([self._name(ran) for ran in wrote[-CLUES_MAX:]])} {changed(mine, theirs, past=True)}"
-            there = changed(theirs, mine, past=False) if mine != theirs else "ends otherwise"
+            there = changed(theirs, mine, past=False) if mine != theirs else "leaves the same"
             return [f"{did_it}; the operation's own body, from the same rows, {there}{hears}."]
         return []
 

@@ -19,8 +19,9 @@ from harness.model.history import Batch
 from harness.model.outcome import Answer, Ok
 from harness.runners.explorer import queries_of
 from harness.scenario.language import Scenario
+from harness.servers.server import one_line
 from harness.sessions.arena import Arena, Reading, seed_bytes
-from harness.sessions.control import Result
+from harness.sessions.control import Result, SqlRefused
 
 ORIGIN = 100_000_000  # keys are numbered from here on: no argument of a scenario, no id and no year is as large
 ROOM = 2_000_000_000  # int4 ends at 2,147,483,647
@@ -97,7 +98,7 @@ class Ground:
         if not self.separate:
             if len(batch.templates) != 1:
                 raise ValueError(f"{len(batch.templates)} rounds whose keys are not separate: expected one at a time")
-            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]].contest), truncate=True)
+            self.arena.prepare(self._seed_of(self.templates[batch.templates[0]].contest))  # `read` has emptied them
             return
         statements: dict[tuple[str, str], Statement] = {}
         for which, base in zip(batch.templates, batch.bases, strict=True):
@@ -122,11 +123,12 @@ class Ground:
 
     def read(self) -> tuple[Reading, dict[int, Remains]]:
         """Everything as it stands, and by unit. Raises NotSeparate."""
-        reading = self.arena.look()
         if not self.separate:
+            reading = self.arena.finish()  # and made ready for the next, in one round trip
             whole = Remains([list(result) for _, result in self._results(reading)])
             self._rename(whole)
             return reading, {self._first: whole}
+        reading = self.arena.look()
         finished = (self.arena.control.run("SELECT clock_timestamp()")[0][0][0]) or ""
         results = self._results(reading)
         if self._commons(reading) != self._common:
@@ -189,6 +191,28 @@ class Ground:
             return str(UUID(int=number)) if 0 <= number < self.step else found[0]
 
         return _LARGE.sub(back, _UUID.sub(uuid_back, value))
+
+    def damage(self) -> str | None:
+        """What amcheck says of the indexes against the heap: "" for nothing, None where there is no amcheck.
+
+        bt_index_check(heapallindexed) of PostgreSQL's appendix F.1: every row of the heap has its entry.
+        """
+        run = self.arena.control.run
+        try:
+            run("CREATE EXTENSION IF NOT EXISTS amcheck")
+        except SqlRefused:  # not there, or not for us
+            return None
+        names = ", ".join(f"'{table.name}'::regclass" for table in self.arena.tables)
+        if not names:
+            return ""
+        try:
+            run(
+                "SELECT bt_index_check(i.indexrelid, true) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+                f" JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'btree' AND i.indrelid IN ({names})"
+            )
+        except SqlRefused as refused:
+            return one_line(refused)
+        return ""
 
     # ---- generated numbers ----------------------------------------------------------------------------------------
 

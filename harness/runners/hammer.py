@@ -32,7 +32,8 @@ from harness.runners import hammer_worker
 from harness.runners.processes import interrupts_held_back
 from harness.servers.server import Server
 
-WINDOW = 1
+WINDOW = 2
+PROCESSES_MAX = 4
 SILENCE_S = 30.0  # nobody is answered: they wait for each other
 _ENDS_WITHIN_S = 2.0
 _READY_WITHIN_S = 60.0  # to import, load the scenario and connect
@@ -89,10 +90,10 @@ class Hammer:
     """Processes that carry the sessions. They serve one setup after the other; leaving the block ends them."""
 
     def __init__(self, processes: int | None = None) -> None:
-        """`processes`: of sessions. By default one for every two CPUs: the backends need theirs (tests/bench)."""
+        """`processes`: that carry sessions. By default one for each CPU, up to 4; greenlets do the rest."""
         if processes is not None and processes < 1:
             raise ValueError(f"processes={processes}: expected at least 1")
-        self._wanted = processes or max(1, _cpus() // 2)
+        self._wanted = processes or min(_cpus(), PROCESSES_MAX)
         self._workers: list[_Worker] = []
         self._setup: Setup | None = None
         self._batch: Batch | None = None

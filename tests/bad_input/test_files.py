@@ -143,7 +143,7 @@ def test_a_line_that_cannot_be_replayed_says_why(run: Run, folder: Path, address
     run(*replay("purchases")).complains("error: 'purchases' is no schedule line.*", code=3)
 
     (folder / "rows.py").write_text(GOOD.replace("n int NOT NULL", "n bigint NOT NULL"))
-    run(*replay(line)).complains("error: the tables, the layout or the operations of rows have changed .*", code=2)
+    run(*replay(line)).complains("error: the tables, the layout or the operations of rows changed .*", code=2)
     (folder / "rows.py").write_text(GOOD.replace("look_then_insert", "insert"))
     gone = ".*error: scenario rows has no strategy 'look_then_insert' any more.*; strategies are: insert"
     run(*replay(line)).complains(gone, code=2)

@@ -15,7 +15,7 @@ from harness.runners.journal import Way, read_journal
 from tests.bad_input.conftest import WITHIN_S, Running, Start
 from tests.reports.schema import problems
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("server")]
+pytestmark = pytest.mark.server
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "witness.schema.json").read_text())
 KILLS = 4
@@ -50,7 +50,7 @@ def in_a_trial(one: Running, folder: Path, changes: int) -> int:
         assert one.process.poll() is None, one.process.communicate()
 
 
-def test_the_store_is_readable_whenever_processes_are_killed(start: Start, tmp_path: Path) -> None:
+def test_the_store_is_readable_whenever_processes_are_killed(start: Start, tmp_path: Path, address: str) -> None:
     luck = random.Random(SEED)
     folder = tmp_path / ".harness"
     words = ("explore", "purchases", "--server", "embedded", "--workers", "2", "--witnesses", "none")
@@ -71,7 +71,7 @@ def test_the_store_is_readable_whenever_processes_are_killed(start: Start, tmp_p
     first, *others = sorted({died.cell_id for died in ran})
     assert first.startswith("purchases::")
 
-    again = start("explore", first, "--server", "embedded", HARNESS_STORE=".harness").finish()
+    again = start("explore", first, "--server", address, HARNESS_STORE=".harness").finish()
     assert "Traceback" not in again.err
     told = re.findall(r"^(\S+): a process died .*; harness replay \S+$", again.err, re.M)
     assert set(told) == {first}

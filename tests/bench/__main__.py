@@ -9,7 +9,7 @@ from time import perf_counter
 
 from harness.servers.choose import running
 
-from . import inside  # noqa: F401 - more rows
+from . import hammer, inside  # noqa: F401 - more rows
 from .report import ROWS, Measured, NotMeasured, Row, heading
 from .rows import Bench
 from .workload import pin

@@ -6,6 +6,7 @@ the reason. The five incidents are explored first with
 """
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -43,9 +44,11 @@ def main() -> None:
     wrong = 0
     with running(given.server) as server:
         print(server.describe())
-        for path in sorted(given.store.glob("witnesses/*.json")):
+        paths = sorted(given.store.glob("witnesses/*.json"))
+        for number, path in enumerate(paths, 1):
             kind, trouble = came_to(path, server, given.times)
             kinds[kind] += 1
+            print(f"\r{number}/{len(paths)}", end="", file=sys.stderr, flush=True)
             if trouble:
                 wrong += 1
                 print(f"{path.name}: {trouble}", flush=True)

@@ -65,6 +65,7 @@ class Bench:
     def __init__(self, server: Server, cpus: list[int], *, full: bool) -> None:
         self.server, self.cpus, self.full = server, cpus, full
         self.cpu = cpus[-1] if cpus else None
+        self.hammer: tuple[float, float, float] | None = None  # measured once, for several rows
 
     @cached_property
     def against_libpq(self) -> tuple[Pair, Pair]:

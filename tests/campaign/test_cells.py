@@ -167,3 +167,34 @@ def test_what_depends_on_where_earlier_trials_left_room_is_explored_without_them
     result = written(server, tmp_path, PLACES)
     assert (result.verdict, result.reason) == (SAFE, "")
     assert result.coverage.exhaustive
+
+
+TRANSFERS = """
+from hypothesis import strategies as st
+from harness import READ_COMMITTED, Connection, Key, Scenario, unsafe
+
+transfers = Scenario(
+    "transfers",
+    tables="CREATE TABLE account (name text PRIMARY KEY, balance int NOT NULL)",
+    states={"there": "INSERT INTO account VALUES (%(account)s, 100)"},
+)
+
+
+@transfers.operation(source=Key(str, name="account"), target=Key(str, name="account"))
+def transfer(connection: Connection, source: str, target: str) -> None:
+    change = "UPDATE account SET balance = balance + %s WHERE name = %s"
+    with connection.transaction():
+        connection.execute(change, (-10, source))
+        connection.execute(change, (10, target))
+
+
+@transfer.strategy(isolation=READ_COMMITTED)
+def as_it_is(connection: Connection, source: str, target: str) -> None:
+    transfer.body(connection, source, target)
+"""
+
+
+def test_calls_that_cancel_each_other_out_are_explored_all_the_same(server: Server, tmp_path: Path) -> None:
+    # Both orders of two crossed transfers of one amount leave the start state; concurrent, they deadlock.
+    result = written(server, tmp_path, TRANSFERS)
+    assert [finding.violation.name for finding in result.findings] == ["deadlock"]

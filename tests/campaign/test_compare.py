@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.campaign.compare import CompareOptions, Comparing, Servers
+from harness.campaign.compare import AHEAD, CompareOptions, Comparing, Servers
 from harness.campaign.costing import ROUNDS_FIRST
 from harness.campaign.job import Job, explored
 from harness.campaign.kept import InUse, Kept
@@ -20,6 +20,7 @@ from harness.model.verdict import CellResult, Coverage, Verdict
 from harness.servers.server import Server
 from tests.reports.made import SERVER
 
+RC = Isolation.READ_COMMITTED
 BOTH = Servers(SERVER, SERVER)
 SECONDS = {"lock_table": 3.0, "advisory_lock": 2.0}  # of a block; of others one
 
@@ -102,6 +103,23 @@ def test_cells_at_the_level_used_come_first(path: Path) -> None:
         [job for job in executor.jobs if isinstance(job, Job) and job.cells[0].strategy == "serializable_with_retry"]
     )
     assert Isolation.REPEATABLE_READ not in levels[: used + own]
+
+
+def test_what_is_unsafe_in_one_state_is_looked_at_in_others_last(path: Path) -> None:
+    executor = Pretended()
+    with Kept(path) as kept:
+        comparing(kept, executor).run()
+    safe = ("on_conflict_with_predicate", "partial")
+    used = [job.cells[0] for job in executor.jobs if isinstance(job, Job) and job.cells[0].isolation is RC]
+    seen: set[tuple[str, str]] = set()
+    again = []  # places of cells of which another state was looked at before, and condemned
+    for place, cell in enumerate(used):
+        where = (cell.strategy, cell.layout)
+        if where in seen and where != safe and cell.strategy not in SECONDS:
+            again.append(place)
+        seen.add(where)
+    last = max(place for place, cell in enumerate(used) if (cell.strategy, cell.layout) == safe)
+    assert len([place for place in again if place < last]) <= AHEAD
 
 
 def test_layouts_in_which_nothing_can_be_safe_are_not_measured(path: Path) -> None:

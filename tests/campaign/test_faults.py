@@ -11,7 +11,8 @@ import pytest
 
 from harness.campaign.campaign import Options, select
 from harness.campaign.faults import kinds_for
-from harness.campaign.hammer import FaultOptions, HammerOptions, HammerResult, hammer
+from harness.campaign.hammer import hammer
+from harness.campaign.hammered import FaultOptions, HammerOptions, HammerResult
 from harness.generators.faults import ROUNDS, FaultPlan
 from harness.model.cell import Cell
 from harness.model.contest import Contest

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.campaign import Options, select
-from harness.campaign.hammer import HammerOptions, HammerResult, Racing, hammer
+from harness.campaign.hammer import hammer
+from harness.campaign.hammered import HammerOptions, HammerResult, Racing
 from harness.campaign.referee import Referee
 from harness.model.cell import Cell
 from harness.model.contest import Contest

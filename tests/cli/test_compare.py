@@ -1,6 +1,7 @@
 """`harness compare` from the command line: usage, what is printed and written, going on after a run."""
 
 import json
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from harness.cli import compare as verb
 from harness.cli.main import main
 from harness.servers.server import Server
+from tests.reports.made import SERVER
 from tests.reports.schema import problems
 
 ITEMS = str(Path(__file__).with_name("items.py"))
@@ -63,6 +65,42 @@ def here(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(verb, "running", started)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+class Breaks(Executor):
+    """With the first cell."""
+
+    error: BaseException
+
+    def __init__(self, count: int) -> None:
+        pass
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "warning: interrupted"),
+        (KeyError("oops"), 2, "warning: ended by an error, told below"),
+    ],
+)
+def test_stopped_it_tells_what_it_knows_and_why(
+    error: BaseException, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def started(spec: str, **_: Any) -> Any:
+        yield SERVER
+
+    monkeypatch.setattr(verb, "running", started)
+    monkeypatch.setattr(Breaks, "error", error, raising=False)
+    monkeypatch.setattr(verb, "WorkerExecutor", Breaks)
+    monkeypatch.chdir(tmp_path)
+    result = run(ITEMS)
+    assert result.exit_code == code
+    assert "nothing is recommended" in result.output
+    assert said in result.output
 
 
 def test_a_scenario_is_compared_and_a_second_run_goes_on(here: Path) -> None:

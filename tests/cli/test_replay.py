@@ -87,7 +87,8 @@ def test_a_departure_is_told_in_statements_and_can_be_gone_past(run: Run, folder
     made = run("replay", witness, "--go-on", "--times", "3")
     assert made.exit_code == 1, made.output  # it went on, and there they are: two rows
     assert "\nduplicate: 2 live rows of item (name)" in made.output
-    assert "; went on\nreplayed to the same outcome: 3/3\n" in made.output
+    assert "; went on\n" in made.output
+    assert made.output.endswith("replayed to the same outcome: 3/3\n")
 
 
 def test_past_a_departure_what_is_fixed_is_0(run: Run, folder: Path, witness: str) -> None:

@@ -109,7 +109,7 @@ def test_pytest_fails_now_and_passes_once_the_strategy_is_mended(found: Found, t
     assert "2 failed, 1 passed" in ran.stdout, ran.stdout
     assert "FAILED test_now.py" in ran.stdout
     assert "FAILED test_traded.py" in ran.stdout
-    assert ran.stdout.count("| s1 ") == 2  # the interleaving
+    assert len(re.findall(r"\| s1 +\| s2 +\|", ran.stdout)) >= 2  # the interleaving of each
     assert ran.stdout.count("23505 unique_violation") >= 2
 
 

@@ -148,7 +148,7 @@ KINDS = (
     Mutant(
         "the specification is not asked",
         "wrong_alone.py",
-        "if evidence.specification is None:",
+        "if evidence.specification is None or not order:",
         "if True:",
         "do nothing never changes a row",
     ),
@@ -176,15 +176,15 @@ KINDS = (
     Mutant(
         "failures alone are left to others",
         "wrong_alone.py",
-        "for look in (_fails, _differs):",
-        "for look in (_differs,):",
+        "for look in (_fails, differs):",
+        "for look in (differs,):",
         "no index to arbitrate",
     ),
     Mutant(
         "differences go before failures",
         "wrong_alone.py",
-        "for look in (_fails, _differs):",
-        "for look in (_differs, _fails):",
+        "for look in (_fails, differs):",
+        "for look in (differs, _fails):",
         "no index to arbitrate",
     ),
     Mutant(
@@ -226,14 +226,14 @@ KINDS = (
     Mutant(
         "an error needs concurrency",
         "error.py",
-        "sqlstate=told.sqlstate, alone=alone",
-        "sqlstate=told.sqlstate",
+        "sqlstate=found.sqlstate, alone=alone",
+        "sqlstate=found.sqlstate",
         "an error needs no concurrency",
     ),
     Mutant(
         "an error never needs concurrency",
         "error.py",
-        "alone = _fails_alone(evidence, ref, told)",
+        "alone = _fails_alone(evidence, ref, found)",
         "alone = True",
         "the index catches the second insert",
     ),

@@ -26,7 +26,7 @@ def test_a_finding_that_no_rule_covers_fails_with_its_interleaving(project: Proj
     result.stdout.fnmatch_lines(
         [
             "*counters::update_or_insert[[]none,new,read_committed,pg18]: expected safe, found unsafe duplicate",
-            "| s1 *| s2 *|",
+            "*| s1 *| s2 *|",
             "*INSERT INTO counter*",
             "expected*",
             "found:",

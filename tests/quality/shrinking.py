@@ -41,6 +41,8 @@ class Laboratory:
         self.judge = Judge(cell, explorer, specification, frozenset(strategy.retryable_at(cell.isolation)), "")
         self.small = contests(scenario, strategy, cell.state)
         self.generator = drawn_contests(scenario, strategy, cell.state)
+        for each in (explorer, specification):
+            each.begin_again(truncates=True)  # some code sees where rows lie on the heap; a cell tries without first
 
     def starts(self, seed: int, examples: int = 400) -> Iterator[Start]:
         """What is found from this seed, of each name once."""

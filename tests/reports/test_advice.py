@@ -136,6 +136,12 @@ def test_a_line_on_another_server_says_precisely_why_it_is_not_the_same() -> Non
     assert allowed[1:] == ["not shown on pg16: the same steps were taken there, and come to an allowed outcome"]
     departed = list(elsewhere(schedule, PG16, replayed(fine, departures=("the schedule departs at step 3",))))
     assert departed[1].startswith("not the same on pg16: ")
+    pg14 = replace(SERVER, id="pg14", version="14.23", version_num=140023)
+    for quoted in ("found MERGE INTO item USING v", "found another (2d41): MERGE INTO item USING v"):
+        told = f"the schedule departs at step 1: expected the statement that was recorded (9f02), {quoted}"
+        assert list(elsewhere(schedule, pg14, replayed(fine, departures=(told,))))[1:] == [
+            "pg14 has no MERGE, which came with PostgreSQL 15: hence the schedule departs at step 1"
+        ]
     assert list(elsewhere(schedule, SERVER, replayed(returning))) == []  # where it was recorded
 
 

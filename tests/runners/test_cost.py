@@ -106,9 +106,10 @@ def test_do_nothing_burns_one_sequence_value_for_each_row_that_is_there(bench: B
 
 
 def test_a_look_burns_nothing(bench: Bench) -> None:
-    block = run(bench, "look", Mix.EXISTING)
+    blocks = [run(bench, "look", Mix.EXISTING) for _ in range(5)]
+    block = blocks[0]
     assert figure(block, "sequence_values") == 0
-    assert block.counters["transaction_ids"] == 0
+    assert min(block.counters["transaction_ids"] for block in blocks) == 0  # others take some on this server
     assert figure(block, "round_trips") == 1
 
 
@@ -127,8 +128,10 @@ def test_an_indexed_column_that_changes_leaves_no_update_hot(server: Server, cou
 
 @pytest.mark.parametrize("mix", [Mix.NEW, Mix.HOT])
 def test_a_savepoint_takes_a_second_transaction_id(bench: Bench, mix: Mix) -> None:
-    block = run(bench, "savepoint", mix)
-    assert figure(block, "transaction_ids") == 2
+    blocks = [run(bench, "savepoint", mix) for _ in range(5)]
+    block = blocks[0]
+    # Counted for the whole server, on which other tests take some: the least is the strategy's own.
+    assert min(figure(block, "transaction_ids") for block in blocks) == 2
     assert figure(block, "dead_tuples") == (0 if mix is Mix.NEW else 1)
     assert block.errors == ({} if mix is Mix.NEW else {"23505": CLIENTS * CALLS})
 
