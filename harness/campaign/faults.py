@@ -4,9 +4,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from harness.generators.faults import FaultPlan
 from harness.model.contest import Contest
@@ -42,12 +43,23 @@ class Faults:
         self.counts: dict[FaultKind, FaultCount] = {}
         self.planned: list[Injection] = []
         self._stack = ExitStack()
-        self.diary = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-diary-")))
+        self._diaries: list[IO[bytes]] = []
         self._struck: list[Injection] = []  # in this batch, to everybody
         self._killed = False
 
     def close(self) -> None:
         self._stack.close()
+
+    @contextmanager
+    def diaries(self) -> Iterator[str]:
+        """A folder for the diaries of processes that are set up within the block.
+
+        After it their files have no names any more: should all of us be killed, nothing is left.
+        """
+        self._stack.close()
+        with tempfile.TemporaryDirectory(prefix="harness-diary-") as folder:
+            yield folder
+            self._diaries = [self._stack.enter_context(path.open("rb")) for path in sorted(Path(folder).iterdir())]
 
     # ---- a batch --------------------------------------------------------------------------------------------------
 
@@ -89,7 +101,7 @@ class Faults:
 
         A call that is not in any diary may have been sent, and may go on until its backend is gone.
         """
-        calls = read_diaries(self.diary, batch.first)
+        calls = read_diaries(self._diaries, batch.first)
         known = set(zip(calls.rounds, calls.sessions, calls.positions, strict=True))
         unknown = len(calls.answers)
         calls.answers.append(Unknown())
@@ -105,9 +117,10 @@ class Faults:
             count = self._count(injected.kind)
             count.done += injected.done
             count.met += injected.met
-        happened = {(one.kind, one.round) for one in calls.injected} | {(one.kind, one.round) for one in self._struck}
+        happened = {(one.kind, one.round) for one in calls.injected if one.done}
+        happened |= {(one.kind, one.round) for one in self._struck}
         for injection in self._drawn:
-            if (injection.kind, injection.round) not in happened:  # the race was ended before
+            if (injection.kind, injection.round) not in happened:  # the race, or the call, was over before
                 self.plan.not_done(injection)
         told_unknown = any(isinstance(calls.answers[code], Unknown) for code in set(calls.told))
         restarted = False

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 from harness.campaign.campaign import Options, Selection, jobs_of
@@ -39,6 +39,7 @@ from harness.scenario.expectations import expected, is_as_expected
 from harness.scenario.language import Scenario
 from harness.scenario.strategy import Strategy
 from harness.servers.server import Server
+from harness.sessions.control import SqlRefused
 from harness.sessions.racing import Stuck
 from harness.sessions.steering import Steering
 
@@ -198,6 +199,11 @@ class Bout:
         self.faults = self._planned()
         try:
             undecided = self._race(models)
+        except SqlRefused as refused:
+            # The explorer would have said so, had it not been lost at this cell.
+            if refused.sqlstate.startswith("23") and not self.tally.rounds:
+                return None
+            raise
         finally:
             if self.faults is not None:
                 self.faults.close()
@@ -241,7 +247,7 @@ class Bout:
         templates = [template.contest for template in ground.templates]
         self._contests, self._units = templates, [len(template.units) for template in ground.templates]
         racers = self._racers()
-        racers.setup(self._setup(templates))
+        self._set_up(racers, templates)
         self.one_at_a_time = self.one_at_a_time or not ground.separate
         number, size = 0, 1 if self.one_at_a_time else ROUNDS_AT_FIRST
         began, pending = time.monotonic(), None
@@ -312,7 +318,7 @@ class Bout:
         if self.shop.historian is not None:
             self.shop.historian.note(self.cell, templates, batch, calls)
         if killed:
-            racers.setup(self._setup(templates))
+            self._set_up(racers, templates)
 
     def _left(self, began: float) -> float:
         seconds = self.seconds
@@ -353,7 +359,11 @@ class Bout:
         shares = self.strategy.process is not None and self.strategy.processes == "one"
         return self.shop.single if shares else self.shop.hammer
 
-    def _setup(self, templates: Sequence[Contest]) -> Setup:
+    def _set_up(self, racers: Hammer, templates: Sequence[Contest]) -> None:
+        with nullcontext("") if self.faults is None else self.faults.diaries() as diary:
+            racers.setup(self._setup(templates, diary))
+
+    def _setup(self, templates: Sequence[Contest], diary: str) -> Setup:
         server = self.job.server
         return Setup(
             server=server,
@@ -365,7 +375,7 @@ class Bout:
             templates=tuple(templates),
             window=1 if self.one_at_a_time else self.options.window,
             settings=(_DEADLOCK_TIMEOUT,) if server.superuser else (),
-            diary="" if self.faults is None else str(self.faults.diary),
+            diary=diary,
             held=self._held(),
         )
 
@@ -381,7 +391,7 @@ class Bout:
         if self._lost >= _LOST_MAX:
             raise lost
         racers.kill()
-        racers.setup(self._setup(templates))
+        self._set_up(racers, templates)
 
     # ---- handing over ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import greenlet
 import psycopg
@@ -256,7 +256,7 @@ class Racers:
             if not wounded.done:  # the call sent fewer commands than the last one
                 heat.tell(Reached(injection))
             return
-        if wounded.done and injection.kind is FaultKind.TERMINATE and connection is not None:
+        if wounded.done and injection.kind in (FaultKind.TERMINATE, FaultKind.CUT) and connection is not None:
             self.race.forget(connection)
             connection.close()
         fails = injection.kind.sqlstate
@@ -293,11 +293,12 @@ class Diary:
         self._file.write(pickle.dumps(what))
 
 
-def read_diaries(folder: Path, first: int) -> Calls:
+def read_diaries(diaries: Sequence[IO[bytes]], first: int) -> Calls:
     """What the killed processes knew of the calls of this batch."""
     calls = Calls(first)
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as kept, suppress(EOFError, pickle.UnpicklingError):  # the last word may be half a word
+    for kept in diaries:
+        kept.seek(0)
+        with suppress(EOFError, pickle.UnpicklingError):  # the last word may be half a word
             if pickle.load(kept) != first:
                 continue
             while True:

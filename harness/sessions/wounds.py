@@ -17,6 +17,7 @@ from harness.sessions.statement import Kind, describe
 _SHORT_MS = (1, 2, 5)
 _FIRED_MAX = 40  # cancels sent to one call: it may have commands that cannot be cancelled, and code that tries again
 _HELD_MS = 250
+_PIECE = 1 << 16
 _BY_SERVER = {FaultKind.CANCEL: "pg_cancel_backend", FaultKind.TERMINATE: "pg_terminate_backend"}
 _TIMEOUTS = (FaultKind.LOCK_TIMEOUT, FaultKind.STATEMENT_TIMEOUT)
 
@@ -186,6 +187,8 @@ def _plainly(connection: RacingConnection, statement: str) -> bool:
 
 
 def shut(connection: psycopg.Connection[Any]) -> None:
-    """End the client's side of a connection: what was sent arrives, what is answered does not."""
+    """End the client's side of a connection: what was sent arrives, what is answered does not, nor what was already."""
     with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
         twin.shutdown(socket.SHUT_RDWR)
+        while twin.recv(_PIECE):
+            pass
