@@ -47,7 +47,7 @@ exports: .venv/installed  ## every finding of the incidents exported, and run by
 	  purchases oauth_installations waba_accounts qbo_tokens platform_connections single_statements || test $$? -eq 1
 	$(BIN)/python -m tests.exports.sweep exports.json embedded:18
 
-# 20 of each kind in each of ten cells; half an hour, in which the server is restarted 400 times.
+# 20 of each kind in each of ten cells; eight minutes, in which the server is restarted 400 times.
 EACH ?= 20
 faults: .venv/installed  ## safe strategies of two scenarios, hurt 200 times in each of nine ways: nothing may be lost
 	$(BIN)/harness hammer --faults --each $(EACH) --seconds 1h --server embedded:18 \

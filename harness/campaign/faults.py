@@ -111,6 +111,11 @@ class Faults:
                     calls.note(number, ref.session, ref.position, self._batch_began, _FOREVER, unknown)
         return calls
 
+    def given_up(self, batch: Batch, arena: Arena) -> None:
+        """Its processes are gone, and not by us: nobody knows what its calls came to. What did not happen is owed."""
+        self._killed = True
+        self.settled(Calls(batch.first), arena)
+
     def settled(self, calls: Calls, arena: Arena) -> None:
         """After the batch: the server is there, no backend goes on without its client, the counts are kept."""
         for injected in calls.injected:

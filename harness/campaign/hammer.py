@@ -305,8 +305,10 @@ class Bout:
         killed = False
         try:
             calls = racers.end(lambda injection: faults.strike(injection, racers))
-        except WorkerLost as lost:
+        except (WorkerLost, Stuck) as lost:
+            racers.kill()  # those that are left as well
             if not faults.killed:
+                faults.given_up(batch, ground.arena)
                 self._another(lost, racers, templates)
                 return
             killed = True

@@ -259,6 +259,7 @@ class Racers:
         if wounded.done and injection.kind in (FaultKind.TERMINATE, FaultKind.CUT) and connection is not None:
             self.race.forget(connection)
             connection.close()
+            heat.calls.lost.append(wounded.pid)  # of a pool's connections nobody else knows
         fails = injection.kind.sqlstate
         met = isinstance(answer, Unknown) if fails is None else answer == Failed(fails)
         kind, number, session = injection.kind, injection.round, injection.session

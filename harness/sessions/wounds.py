@@ -96,6 +96,7 @@ class Wounded:
         self._last_commits = False
         self.done = False
         self.connection: RacingConnection | None = None  # that was hit
+        self.pid = 0  # of its backend
         self._firing = self._enough = False
         self._waiting: greenlet.greenlet | None = None
 
@@ -140,22 +141,21 @@ class Wounded:
     # ---- what is done ---------------------------------------------------------------------------------------------
 
     def _hit(self, connection: RacingConnection) -> None:
-        self.done, self.connection = True, connection
+        self.done, self.connection, self.pid = True, connection, connection.pgconn.backend_pid
         match self.injection.kind:
             case FaultKind.CUT:
                 shut(connection)
             case FaultKind.CANCEL | FaultKind.TERMINATE:
                 self._firing = True
-                pid = connection.info.backend_pid
-                self.injector.race.start(lambda: self._fire(pid))
+                self.injector.race.start(self._fire)
             case _:
                 self._tell()
 
-    def _fire(self, pid: int) -> None:
+    def _fire(self) -> None:
         """A cancel that comes between two commands is forgotten by the server: so until one is heard."""
         kind = self.injection.kind
         for _ in range(_FIRED_MAX if kind is FaultKind.CANCEL else 1):
-            self.injector.fire(_BY_SERVER[kind], pid)
+            self.injector.fire(_BY_SERVER[kind], self.pid)
             if self._enough:
                 break
         self.injector.release()

@@ -175,6 +175,24 @@ def test_half_of_a_call_is_neither_all_nor_nothing(server: Server, visits: Path)
     assert result.verdict is Verdict.UNSAFE, result.names
 
 
+ENDS_ITSELF = """
+@visit.strategy
+def ends_itself(connection: Connection, name: str) -> None:
+    import os
+    connection.execute("UPDATE visit SET hits = hits + 1, logged = logged + 1 WHERE name = %s", (name,))
+    if type(connection).__name__ == "RacingConnection" and not os.path.exists({marker!r}):
+        open({marker!r}, "w").close()
+        os._exit(7)
+"""
+
+
+def test_a_process_that_was_not_killed_by_us_costs_its_batch(server: Server, visits: Path) -> None:
+    visits.write_text(HALVES + ENDS_ITSELF.format(marker=str(visits.with_name("ended"))))
+    result = hurt(server, f"{visits}::ends_itself[none,some,read_committed]", 2, FaultKind.CUT)
+    assert (result.verdict, dict(result.faults)[FaultKind.CUT].done) == (Verdict.SAFE, 2), result.reason
+    assert any("exited (7)" in note for note in result.notes)
+
+
 # Durability: what was acknowledged and is not there is seen, in whatever round.
 
 
