@@ -145,21 +145,24 @@ class Drawing:
     def _first(self, examples: int, seeded: int, ignored: frozenset[str]) -> Found | None:
         failed: list[Shown] = []  # each simpler than the one before
         shrinks, drawn, found_s = 0, 0, 0.0
+        stopped, unable = False, None
 
         @seed(seeded)
         @settings(_quietly(examples), database=self.database)
         @given(st.data())
         def example(data: st.DataObject) -> None:
-            nonlocal shrinks, drawn, found_s
+            nonlocal shrinks, drawn, found_s, stopped, unable
             shrinks += bool(failed)
             if shrinks > SHRINKS_MAX:
+                stopped = True
                 raise _Stop
             try:
                 shown = self.shown(data.draw, ignored)
             except HypothesisException:
                 raise
-            except Exception as unable:  # nothing is known then of this example, and nothing more of the cell
-                raise _Stop from unable
+            except Exception as error:  # nothing is known then of this example, and nothing more of the cell
+                stopped, unable = True, error
+                raise _Stop from error
             if shown.violation is not None:
                 if not failed:
                     drawn, found_s = self.drawn, time.perf_counter()
@@ -168,15 +171,13 @@ class Drawing:
 
         try:
             example()
-        except Violated:
+        except (Violated, _Stop, Unsatisfiable):  # the last: every example was refused, and `refused` says so
             pass
-        except _Stop as stop:
-            if isinstance(stop.__cause__, Exception):
-                raise stop.__cause__ from None
         except Flaky as flaky:
-            raise DoesNotRepeat(f"a drawn trial does not repeat: {flaky}") from flaky
-        except Unsatisfiable:  # every example was refused: `refused` says so
-            pass
+            if not stopped:  # an example that was cut short by us has fewer draws than it had before
+                raise DoesNotRepeat(f"a drawn trial does not repeat: {flaky}") from flaky
+        if unable is not None:
+            raise unable
         least = min(failed, key=_size, default=None)
         return None if least is None else Found(failed[0], least, drawn, shrinks, found_s)
 
