@@ -51,6 +51,7 @@ class Trial:
     outcome: Outcome
     order: tuple[int, ...]  # sessions, from 0, in the order of their steps
     violation: Violation | None
+    kind: str  # the violation's name; with "alone" where it needs no race; "passed"
     _witness: Callable[[], str] = field(repr=False, compare=False)
 
     def check(self) -> None:
@@ -59,7 +60,7 @@ class Trial:
         So Hypothesis tells failures of different kinds apart, and shrinks each to itself.
         """
         if self.violation is not None:
-            raise violated(self.violation.name)(f"{self.violation.name}: {self.violation.explanation}")
+            raise violated(self.kind)(f"{self.violation.name}: {self.violation.explanation}")
 
     def __repr__(self) -> str:
         if self.violation is not None:
@@ -94,7 +95,12 @@ def _trials(draw: Callable[[SearchStrategy[Any]], Any], cell: str, scope: Scope,
     event(f"{len(shown.contest.sessions)} sessions")
     event("on a common key" if laboratory.drawing.meets(shown.contest) else "without a common key")
     return Trial(
-        shown.contest, shown.trial.seen.outcome, tuple(shown.order), shown.violation, lambda: laboratory.told(shown)
+        shown.contest,
+        shown.trial.seen.outcome,
+        tuple(shown.order),
+        shown.violation,
+        shown.kind,
+        lambda: laboratory.told(shown),
     )
 
 

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
+from harness.servers.choose import running
 from harness.servers.databases import own_database
 from harness.servers.server import Server, ServerError
 from harness.sessions.arena import Arena
@@ -19,16 +21,32 @@ MakeArena = Callable[..., Arena]
 @pytest.hookimpl(tryfirst=True)  # before -m deselects
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
-        if "server" in getattr(item, "fixturenames", ()):
+        if {"server", "embedded_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+
+
+def do_without(reason: object, *, required: bool) -> NoReturn:
+    if required:
+        pytest.fail(f"required here: {reason}")
+    pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[Server]:
+    """A server of this process alone: for what is counted on a whole server, or done to it."""
+    manager = running("embedded")
+    try:
+        server = manager.__enter__()
+    except ServerError as error:
+        do_without(error, required="CI" in os.environ)
+    yield server
+    manager.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")
 def server(shared_server: Server | ServerError) -> Server:
     if isinstance(shared_server, ServerError):
-        if "CI" in os.environ:
-            pytest.fail(f"required here: {shared_server}")
-        pytest.skip(str(shared_server))
+        do_without(shared_server, required="CI" in os.environ)
     return shared_server
 
 

@@ -162,10 +162,10 @@ class CellExplorer:
                 if contest not in self._settled:
                     self._interleaved(contest, gated)
                 self.tally.explored.add(contest)
-            if self.limits.examples and not self.limits.alone and not self.tally.findings:
-                self._draw(contests, gated)
             if self.tally.overlapped and not self.tally.findings:
                 self.tally.met = self.tally.met or any(map(self._interact, contests))
+            if self.limits.examples and not self.limits.alone and not self.tally.findings:
+                self._draw(contests, gated)
         except (DoesNotRepeat, NotDeterministicAlone, Differs) as why:
             if not self.explorer.arena.truncates:
                 raise
@@ -348,7 +348,9 @@ class CellExplorer:
         began, judge, first, least = time.monotonic(), self.judge, found.first, found.least
         assert least.violation is not None
         name = least.violation.name
-        minimal = Minimiser(judge, name, small, passed=True).smallest(least.contest, least.order, least.fault)
+        minimal = Minimiser(judge, name, small, passed=True).smallest(
+            least.contest, least.trial.ended.choices, least.fault
+        )
         if minimal is None:
             raise DoesNotRepeat(f"a violation ({name}) of a drawn contest does not repeat; {least.contest}")
         for each in (self.explorer, judge.specification):
@@ -485,7 +487,7 @@ class CellExplorer:
         tally.gates.update(trial.ended.gates)
         tally.met = tally.met or trial.ended.waits > 0
         if search.common_key and not tally.overlapped:
-            tally.overlapped = _overlapped(contest, trial.before)
+            tally.overlapped = trial.overlapped
         key = (id(trial.seen), trial.before)
         if trial.ended.hang is None and key in search.judged:
             return False
@@ -518,10 +520,3 @@ def _expected(scheduler: Scheduler) -> float:
 
 def _in_order(order: Order) -> frozenset[tuple[OpRef, OpRef]]:
     return frozenset((a, b) for i, a in enumerate(order) for b in order[i + 1 :])
-
-
-def _overlapped(contest: Contest, before: frozenset[tuple[OpRef, OpRef]]) -> bool:
-    refs = contest.operations
-    return any(
-        a.session != b.session and (a, b) not in before and (b, a) not in before for a in refs for b in refs if a < b
-    )

@@ -6,10 +6,11 @@ hammer: an example has to fail again when it is run again (Hypothesis: Flaky).
 """
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -29,14 +30,14 @@ from harness.schedulers.drawn import Drawn
 from harness.sessions.control import SqlRefused
 from harness.sessions.steering import OrderLost
 
-SHRINKS_MAX = 60  # then the smaller contests are explored instead: from there on that is faster
+SHRINKS_MAX = 30  # then the smaller contests are explored instead: from there on that is faster
 COMMANDS_MAX = 12  # of one session: where a client may fail
 
 Draw = Callable[[SearchStrategy[Any]], Any]
 
 
 class Violated(AssertionError):
-    """A drawn trial is a violation. Each name has a subclass of its own: Hypothesis tells failures apart by type."""
+    """A drawn trial is a violation. Each kind has a subclass of its own: Hypothesis tells failures apart by type."""
 
 
 class _Stop(KeyboardInterrupt):
@@ -44,8 +45,8 @@ class _Stop(KeyboardInterrupt):
 
 
 @cache
-def violated(name: str) -> type[Violated]:
-    return type(f"Violated_{name.replace('-', '_')}", (Violated,), {})
+def violated(kind: str) -> type[Violated]:
+    return type(f"Violated_{re.sub('[^A-Za-z0-9]', '_', kind)}", (Violated,), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,13 @@ class Shown:
     def order(self) -> list[int]:
         """The sessions, in the order of their steps."""
         return [chosen for chosen, _, event in self.trial.ended.choices if event == "run"]
+
+    @property
+    def kind(self) -> str:
+        """What fails one call at a time is another fault than what fails in a race, by whatever name both go."""
+        if self.violation is None:
+            return "passed"
+        return self.violation.name if self.trial.overlapped else f"{self.violation.name} alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +123,13 @@ class Drawing:
         self.drawn += 1
         self.met += self.meets(contest)
         self.sizes[len(contest.sessions), len(contest.operations)] += 1
-        violation = judge.suspected(contest, trial, fault)
-        if violation is not None and violation.name in ignored:
-            violation = None
-        if violation is None:
+        shown = Shown(contest, trial, fault, judge.suspected(contest, trial, fault))
+        if shown.kind in ignored:
+            shown = replace(shown, violation=None)
+        if shown.violation is None:
             for each in (explorer, judge.specification):
                 each.forget(contest)
-        return Shown(contest, trial, fault, violation)
+        return shown
 
     def _fault(self, draw: Draw, contest: Contest) -> Fault | None:
         if not draw(st.booleans()):
@@ -130,7 +138,7 @@ class Drawing:
         return Fault(session, draw(_below(COMMANDS_MAX)), draw(st.sampled_from(Failing)))
 
     def search(self, examples: int, seeded: int) -> Iterator[Found]:
-        """A failure of each name that is found with so many examples in all.
+        """A failure of each kind that is found with so many examples in all.
 
         Raises DoesNotRepeat for a failure that does not fail again, and what the explorer and the budget raise.
         """
@@ -139,44 +147,45 @@ class Drawing:
             found = self._first(examples - self.drawn, seeded + len(ignored), frozenset(ignored))
             if found is None or found.least.violation is None:
                 return
-            ignored.add(found.least.violation.name)
+            ignored.add(found.least.kind)
             yield found
 
     def _first(self, examples: int, seeded: int, ignored: frozenset[str]) -> Found | None:
         failed: list[Shown] = []  # each simpler than the one before
         shrinks, drawn, found_s = 0, 0, 0.0
+        stopped, unable = False, None
 
         @seed(seeded)
         @settings(_quietly(examples), database=self.database)
         @given(st.data())
         def example(data: st.DataObject) -> None:
-            nonlocal shrinks, drawn, found_s
+            nonlocal shrinks, drawn, found_s, stopped, unable
             shrinks += bool(failed)
             if shrinks > SHRINKS_MAX:
+                stopped = True
                 raise _Stop
             try:
                 shown = self.shown(data.draw, ignored)
             except HypothesisException:
                 raise
-            except Exception as unable:  # nothing is known then of this example, and nothing more of the cell
-                raise _Stop from unable
+            except Exception as error:  # nothing is known then of this example, and nothing more of the cell
+                stopped, unable = True, error
+                raise _Stop from error
             if shown.violation is not None:
                 if not failed:
                     drawn, found_s = self.drawn, time.perf_counter()
                 failed.append(shown)
-                raise violated(shown.violation.name)(shown.violation.explanation)
+                raise violated(shown.kind)(shown.violation.explanation)
 
         try:
             example()
-        except Violated:
+        except (Violated, _Stop, Unsatisfiable):  # the last: every example was refused, and `refused` says so
             pass
-        except _Stop as stop:
-            if isinstance(stop.__cause__, Exception):
-                raise stop.__cause__ from None
         except Flaky as flaky:
-            raise DoesNotRepeat(f"a drawn trial does not repeat: {flaky}") from flaky
-        except Unsatisfiable:  # every example was refused: `refused` says so
-            pass
+            if not stopped:  # an example that was cut short by us has fewer draws than it had before
+                raise DoesNotRepeat(f"a drawn trial does not repeat: {flaky}") from flaky
+        if unable is not None:
+            raise unable
         least = min(failed, key=_size, default=None)
         return None if least is None else Found(failed[0], least, drawn, shrinks, found_s)
 

@@ -11,15 +11,15 @@ from itertools import permutations
 from typing import Any, TypeVar
 
 from harness.campaign.judge import Judge
-from harness.generators.contests import described, fill
+from harness.generators.contests import described, fill, tests
 from harness.model.contest import Call, Contest
 from harness.model.schedule import Fault
 from harness.model.verdict import Violation
 from harness.runners.explorer import Trial
 from harness.scenario.parameters import Key, Tried
-from harness.schedulers.followed import Followed
 from harness.schedulers.preemptions import Preemptions
 from harness.schedulers.protocol import Scheduler
+from harness.schedulers.replay import Following
 from harness.sessions.control import SqlRefused
 from harness.sessions.steering import Uncontrolled
 
@@ -27,6 +27,8 @@ PREEMPTIONS_MAX = 2
 TRIALS_MAX = 40  # of one candidate; most that show it do so in the order that is known
 
 T = TypeVar("T")
+Choices = Sequence[tuple[int, tuple[int, ...], str]]
+"""Of a trial: chosen, options, event."""
 Kept = dict[int, int]
 """Where the sessions of a contest are in a smaller one; those that are not in it were taken away."""
 
@@ -45,7 +47,7 @@ class Minimal:
     @property
     def order(self) -> list[int]:
         """The sessions, in the order of their steps."""
-        return _sessions(self.trial)
+        return [chosen for chosen, _, event in self.trial.ended.choices if event == "run"]
 
 
 class Minimiser:
@@ -54,30 +56,50 @@ class Minimiser:
     def __init__(self, judge: Judge, name: str, small: Sequence[Contest] = (), *, passed: bool = False) -> None:
         """`small` is the scope in which every simpler contest is to pass, the simplest first; `passed`: all did."""
         self._judge, self._name, self._small = judge, name, tuple(small)
-        self._operations = judge.explorer.scenario.operations
-        self._shown: dict[Contest, tuple[Trial, Violation] | None] = dict.fromkeys(small) if passed else {}
+        scenario = judge.explorer.scenario
+        self._operations = scenario.operations
+        self._strategy = next(s for s in scenario.strategies if s.name == judge.cell.strategy)
+        self._passed = self._small if passed else ()
+        self._shown: dict[Contest, tuple[Trial, Violation] | None] = dict.fromkeys(self._passed)
         self._trials = 0
 
-    def smallest(self, contest: Contest, order: Sequence[int], fault: Fault | None = None) -> Minimal | None:
-        """From a contest that failed in this order of sessions. None: it does not fail again."""
-        self._fault = fault
-        found = self._shows(contest, order)
+    def smallest(self, contest: Contest, choices: Choices, fault: Fault | None = None) -> Minimal | None:
+        """From a contest that failed by these choices. None: it does not fail again.
+
+        What fails in a race is made smaller as a race, unless the smallest fails one call at a time, too.
+        """
+        self._fault, self._raced = fault, None
+        found = next(self._showing(contest, choices), None)
         if found is None:
             return None
-        order, smaller = _sessions(found[0]), True
+        self._raced = found[0].overlapped
+        minimal = self._smallest(contest, choices)
+        if minimal and self._raced:
+            self._raced = False
+            self._shown = dict.fromkeys(self._passed)
+            if self._shows(minimal.contest):
+                return self._smallest(minimal.contest, minimal.trial.ended.choices)
+        return minimal
+
+    def _smallest(self, contest: Contest, choices: Choices) -> Minimal | None:
+        smaller = True
         while smaller:
             smaller = False
             for candidate, kept in self._candidates(contest):
-                if self._rank(candidate) >= self._rank(contest):
+                if self._rank(candidate) >= self._rank(contest) or not self._tests(candidate):
                     continue
-                found = self._shows(candidate, [kept[s] for s in order if s in kept])
+                found = self._shows(candidate, [(kept[s], (), event) for s, _, event in choices if s in kept])
                 if found is not None:
-                    contest, order, smaller = candidate, _sessions(found[0]), True
+                    contest, choices, smaller = candidate, found[0].ended.choices, True
                     break
         contest = next((c for c in self._simpler_of_the_scope(contest) if self._shows(c)), contest)
-        simplest = next(self._showing(contest, ()), None)  # by the fewest preemptions, wherever it was found
+        # By the fewest preemptions, wherever it was found.
+        simplest = next(self._showing(contest, ()), None) or next(self._showing(contest, choices), None)
         passing = sum(self._shown.get(simpler, ()) is None for simpler in self._simpler_of_the_scope(contest))
         return simplest and Minimal(contest, *simplest, len(self._shown), self._trials, passing)
+
+    def _tests(self, contest: Contest) -> bool:
+        return tests([[call.operation for call in calls] for calls in contest.sessions], self._strategy)
 
     def _simpler_of_the_scope(self, contest: Contest) -> Iterator[Contest]:
         for simpler in self._small:
@@ -88,21 +110,21 @@ class Minimiser:
 
     # ---- whether it shows -----------------------------------------------------------------------------------------
 
-    def _shows(self, contest: Contest, order: Sequence[int] = ()) -> tuple[Trial, Violation] | None:
+    def _shows(self, contest: Contest, choices: Choices = ()) -> tuple[Trial, Violation] | None:
         if contest not in self._shown:
-            self._shown[contest] = next(self._showing(contest, order), None)
+            self._shown[contest] = next(self._showing(contest, choices), None)
         return self._shown[contest]
 
-    def _showing(self, contest: Contest, order: Sequence[int]) -> Iterator[tuple[Trial, Violation]]:
-        """Trials of the contest that are violations of the name: by the order that is known, then few preemptions."""
+    def _showing(self, contest: Contest, choices: Choices) -> Iterator[tuple[Trial, Violation]]:
+        """Its trials that are violations of the name: by the choices that are known, then with few preemptions."""
         judge, explorer = self._judge, self._judge.explorer
         try:
             explorer.start(contest)
             judge.specification.prepare(contest)
         except SqlRefused:  # there is no such start state
             return
-        known: list[Scheduler] = [Followed(order)] if order else []
-        for scheduler in (*known, Preemptions(bound=PREEMPTIONS_MAX)):
+        known: list[Scheduler] = [Following(choices)] if choices else []
+        for scheduler in (*known, Preemptions(bound=0 if self._raced is False else PREEMPTIONS_MAX)):
             for _ in range(TRIALS_MAX):
                 if not scheduler.new_trial():
                     break
@@ -112,8 +134,9 @@ class Minimiser:
                 except Uncontrolled:
                     continue
                 violation = judge.suspected(contest, trial, self._fault)
-                if violation is not None and violation.name == self._name:
-                    yield trial, violation
+                if violation is None or violation.name != self._name or self._raced not in (None, trial.overlapped):
+                    continue
+                yield trial, violation
 
     # ---- what is smaller ------------------------------------------------------------------------------------------
 
@@ -121,15 +144,25 @@ class Minimiser:
         """Fewest sessions first, then calls, then what had to happen before, then operations, keys and values."""
         calls = [call for session in contest.sessions for call in session]
         known = list(self._operations)
-        values = {repr(value) for call in (*contest.prelude, *calls) for _, value in call.arguments}
+        values: set[str] = set()
+        choices: list[int] = []  # of values that the scenario lists: the earlier, the simpler
+        for call in (*contest.prelude, *calls):
+            for name, value in call.arguments:
+                meaning = self._operations[call.operation].parameters[name]
+                if isinstance(meaning, Tried):
+                    choices.append(meaning.values.index(value))
+                else:
+                    values.add(repr(value))
         return (
             len(contest.sessions),
             len(calls),
             len(contest.prelude),
             [[known.index(call.operation) for call in session] for session in contest.sessions],
             len(self._keys(contest)),
+            choices,
             sum(map(len, values)),
             sorted(values),
+            [repr(value) for call in (*contest.prelude, *calls) for _, value in call.arguments],
         )
 
     def _keys(self, contest: Contest) -> set[tuple[str, str]]:
@@ -225,7 +258,3 @@ def _without(values: tuple[T, ...], position: int) -> tuple[T, ...]:
 
 def _with(values: tuple[T, ...], position: int, value: T) -> tuple[T, ...]:
     return (*values[:position], value, *values[position + 1 :])
-
-
-def _sessions(trial: Trial) -> list[int]:
-    return [chosen for chosen, _, event in trial.ended.choices if event == "run"]

@@ -156,7 +156,7 @@ class Store:
                 self._counts.replayed += 1
                 self._counts.showing += event.shows
                 kept.shows = event.shows
-                if not (event.shows and _is_covered(event.cell, kept.witness.kind, scenario)):
+                if not (event.shows and _is_covered(event.cell, kept.witness, scenario)):
                     self.say(f"{event.cell.id}: {event.text}; {kept.path}")
             elif self._retire(kept.path):
                 self._forget(event.cell, kept)
@@ -297,9 +297,10 @@ class Store:
         return False
 
 
-def _is_covered(cell: Cell, kind: str, scenario: Scenario) -> bool:
+def _is_covered(cell: Cell, witness: Witness, scenario: Scenario) -> bool:
     strategy = next(s for s in scenario.strategies if s.name == cell.strategy)
-    return is_as_expected(expected(strategy, cell), Verdict.UNSAFE, {kind})
+    rule = expected(strategy, cell, any_state=not witness.stays)
+    return is_as_expected(rule, Verdict.UNSAFE, {witness.kind})
 
 
 def bury(journal: Path) -> tuple[Path, Running] | None:

@@ -52,6 +52,12 @@ class Witness:
         calls = (*contest["sessions"], contest["prelude"])
         return len(contest["sessions"]), sum(map(len, calls)), len(self.members["schedule"]["steps"])
 
+    @property
+    def stays(self) -> bool:
+        """As of the contest itself (`harness.model.contest.Contest`)."""
+        contest = self.members["contest"]
+        return not contest["prelude"] and all(len(calls) <= 1 for calls in contest["sessions"])
+
     def schedule(self, enums: AnyEnum = no_enums) -> Schedule:
         """What the line stands for. Raises WitnessError where the words around it say something else."""
         try:

@@ -1,7 +1,7 @@
 """Every contest of a small scope: which operations meet, on which common keys, with which values."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
@@ -33,9 +33,19 @@ def contests(scenario: Scenario, strategy: Strategy, state: str, sessions: int =
     return tuple(
         contest
         for chosen in combinations_with_replacement(forms(scenario), sessions)
-        if any(form.operation.name in strategy.replaces for form in chosen)
+        if tests([[form.operation.name] for form in chosen], strategy)
         for contest in _collisions(state, chosen)
     )
+
+
+def tests(sessions: Iterable[Iterable[str]], strategy: Strategy) -> bool:
+    """Whether a contest whose sessions call these operations tests the strategy, and nothing else.
+
+    The others run their own bodies. They are in at most one session, for what they do to each other in a race would be
+    told of a strategy that has no part in it.
+    """
+    tested = [{name in strategy.replaces for name in names} for names in sessions]
+    return any(True in kinds for kinds in tested) and sum(False in kinds for kinds in tested) <= 1
 
 
 def forms(scenario: Scenario) -> tuple[Form, ...]:

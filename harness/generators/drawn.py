@@ -13,7 +13,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from harness.generators.contests import Form, described, forms
+from harness.generators.contests import Form, described, forms, tests
 from harness.model.contest import Call, Contest
 from harness.scenario.language import Scenario
 from harness.scenario.parameters import Free, Key, Own
@@ -55,11 +55,15 @@ def _contests(draw: Draw[Any], scenario: Scenario, strategy: Strategy, state: st
     values = _Values(draw, scope.keys_max, same=shape != FREE)
     counts = _session_sizes(draw, shape, scope)
     prelude = tuple(values.call(draw(st.sampled_from(known))) for _ in range(draw(st.integers(0, scope.prelude_max))))
+    tested = [form for form in known if form.operation.name in strategy.replaces]
+    mixed = draw(st.integers(0, len(counts) - 1))  # the session that calls the others, too
     sessions = tuple(
-        tuple(values.call(form) for form in _forms_of_session(draw, shape, known, count)) for count in counts
+        tuple(
+            values.call(form) for form in _forms_of_session(draw, shape, known if session == mixed else tested, count)
+        )
+        for session, count in enumerate(counts)
     )
-    # The strategy is under test: a contest without it would show nothing of it.
-    assume(any(call.operation in strategy.replaces for calls in sessions for call in calls))
+    assume(tests([[call.operation for call in calls] for calls in sessions], strategy))
     return Contest(state, sessions, described(scenario, sessions), prelude)
 
 

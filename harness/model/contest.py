@@ -39,6 +39,11 @@ class Contest:
     def operations(self) -> tuple[OpRef, ...]:
         return tuple(OpRef(s, p) for s, calls in enumerate(self.sessions) for p in range(len(calls)))
 
+    @property
+    def stays(self) -> bool:
+        """Whether each session makes one call from the start state itself: else calls come upon what others left."""
+        return not self.prelude and all(len(calls) <= 1 for calls in self.sessions)
+
     def call(self, ref: OpRef) -> Call:
         return self.sessions[ref.session][ref.position]
 

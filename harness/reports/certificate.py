@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.campaign.campaign import Report, Selection
+from harness.generators.contests import tests
 from harness.model.cell import Cell, Isolation
 from harness.model.sqlstate import describe
 from harness.model.verdict import CellResult, Coverage, Verdict
@@ -174,7 +175,7 @@ def _calls(scenario: Scenario, strategy: Strategy, sessions: int) -> str:
     chosen = [
         " and ".join(dict.fromkeys(names))
         for names in combinations_with_replacement(scenario.operations, sessions)
-        if any(name in strategy.replaces for name in names)
+        if tests([[name] for name in names], strategy)
     ]
     keys = list(dict.fromkeys(key for operation in scenario.operations.values() for key in operation.keys.values()))
     sharing = f" with the same or another {' and '.join(keys)}" if keys else ""

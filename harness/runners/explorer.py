@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import psycopg
@@ -49,6 +50,15 @@ class Trial:
     ended: Ended
     before: frozenset[tuple[OpRef, OpRef]]
     retried: Mapping[OpRef, Answer]  # operations run again alone after the end
+
+    @property
+    def overlapped(self) -> bool:
+        """Whether two sessions were inside their operations at the same time: no serial order explains that away."""
+        refs = [OpRef(*key) for key in self.ended.spans]
+        return any(
+            a.session != b.session and (a, b) not in self.before and (b, a) not in self.before
+            for a, b in combinations(refs, 2)
+        )
 
 
 def queries_of(scenario: Scenario) -> tuple[list[str], Callable[[Arena], Queries]]:

@@ -10,7 +10,7 @@ from harness.scenario.check_strategy import check_rule, check_strategy
 from harness.scenario.discovery import NAME
 from harness.scenario.errors import Place, ScenarioError, guess, known_ones, listed
 from harness.scenario.language import Operation, Scenario
-from harness.scenario.parameters import CHOICES, Key
+from harness.scenario.parameters import CHOICES, Identity, Key
 from harness.scenario.sql import keys_in
 
 
@@ -72,6 +72,8 @@ def _check_name(what: str, name: str, place: Place) -> None:
 def _check_identities(scenario: Scenario) -> None:
     text = "\n".join((scenario.tables, *scenario.layouts.values()))
     for identity in scenario.identity:
+        if not isinstance(identity, Identity):
+            raise ScenarioError(f'identity {identity!r}: expected Identity("table", by=["column"])', *scenario.place)
         table = identity.table.rpartition(".")[2].strip('"')
         if not _mentions(scenario.tables, table):
             tables = re.findall(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.model.cell import Cell, Isolation
@@ -101,9 +101,13 @@ class HasRules(Protocol):
     def expect(self) -> tuple[Rule, ...]: ...
 
 
-def expected(strategy: HasRules, cell: Cell) -> Expected:
-    """Of the rules that match, the worst wins; without one: safe at READ COMMITTED, at most retry above it."""
-    matching = [rule for rule in strategy.expect if rule.matches(cell)]
+def expected(strategy: HasRules, cell: Cell, *, any_state: bool = False) -> Expected:
+    """Of the rules that match, the worst wins; without one: safe at READ COMMITTED, at most retry above it.
+
+    `any_state`: of contests whose calls lead from the start state into others. What is declared of one state of a
+    layout is then expected from all.
+    """
+    matching = [rule for rule in strategy.expect if (replace(rule, state=None) if any_state else rule).matches(cell)]
     if not matching:
         default = Verdict.SAFE if cell.isolation is Isolation.READ_COMMITTED else Verdict.RETRY
         return Expected(default, frozenset(), str(default))

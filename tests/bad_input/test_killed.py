@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ def left(folder: Path) -> list[Noted]:
     return [one for path in folder.glob("running/*.journal") if (one := noted(path)) is not None]
 
 
-def in_a_trial(one: Running, folder: Path, changes: int) -> int:
-    """A worker that is in a trial and was seen at so many different points: its pid. Its memory map names its file."""
+def workers_in_a_trial(one: Running, folder: Path, changes: int) -> Iterator[tuple[int, Path]]:
+    """Workers seen at so many different points of trials: the pid, and its journal, as its memory map says."""
     seen: dict[Path, list[Noted]] = {}
     while True:
         for path in folder.glob("running/*.journal"):
@@ -46,8 +47,18 @@ def in_a_trial(one: Running, folder: Path, changes: int) -> int:
             if len(mine) > changes:
                 for pid in one.processes():
                     if str(path) in Path(f"/proc/{pid}/maps").read_text():
-                        return pid
+                        yield pid, path
         assert one.process.poll() is None, one.process.communicate()
+
+
+def kill_in_a_trial(one: Running, folder: Path, changes: int, ways: Container[Way]) -> None:
+    for pid, journal in workers_in_a_trial(one, folder, changes):
+        os.kill(pid, signal.SIGSTOP)  # it may be further on than it was seen
+        stopped = noted(journal)
+        if stopped is not None and stopped.way in ways:
+            os.kill(pid, signal.SIGKILL)
+            return
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_the_store_is_readable_whenever_processes_are_killed(start: Start, tmp_path: Path, address: str) -> None:
@@ -56,8 +67,9 @@ def test_the_store_is_readable_whenever_processes_are_killed(start: Start, tmp_p
     words = ("explore", "purchases", "--server", "embedded", "--workers", "2", "--witnesses", "none")
     one = start(*words, HARNESS_STORE=".harness", HARNESS_TRIAL_S="20")
     for _ in range(KILLS):
-        os.kill(in_a_trial(one, folder, luck.randrange(150)), signal.SIGKILL)
-    in_a_trial(one, folder, 20)
+        kill_in_a_trial(one, folder, luck.randrange(150), set(Way) - {Way.NONE})
+    kill_in_a_trial(one, folder, 1, {Way.CHOSEN})
+    next(workers_in_a_trial(one, folder, 20))
     os.kill(one.process.pid, signal.SIGKILL)  # and everything else with it
     one.process.communicate(timeout=WITHIN_S)
     one.nothing_is_left()

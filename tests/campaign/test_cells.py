@@ -198,3 +198,84 @@ def test_calls_that_cancel_each_other_out_are_explored_all_the_same(server: Serv
     # Both orders of two crossed transfers of one amount leave the start state; concurrent, they deadlock.
     result = written(server, tmp_path, TRANSFERS)
     assert [finding.violation.name for finding in result.findings] == ["deadlock"]
+
+
+SHOP = """
+from hypothesis import strategies as st
+from harness import Connection, Identity, Key, Own, READ_COMMITTED, Scenario, unsafe
+
+shop = Scenario("shop", tables="CREATE TABLE token (name text PRIMARY KEY, value int); CREATE TABLE code (code text)",
+                identity=[Identity("code", by=["code"])], states={"new": ""})
+
+
+@shop.operation(name=Key(str), value=Own(st.integers(1)))
+def store(connection: Connection, name: str, value: int) -> None:
+    upsert = "INSERT INTO token VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value"
+    connection.execute(upsert, (name, value))
+
+
+@shop.operation(code=Key(str))
+def redeem(connection: Connection, code: str) -> bool:
+    if connection.execute("SELECT 1 FROM code WHERE code = %s", (code,)).fetchone():
+        return False
+    connection.execute("INSERT INTO code VALUES (%s)", (code,))
+    return True
+
+
+@store.strategy(isolation=READ_COMMITTED)
+def as_it_is(connection: Connection, name: str, value: int) -> None:
+    store.body(connection, name, value)
+
+
+@redeem.strategy(isolation=READ_COMMITTED)
+def look_first(connection: Connection, code: str) -> bool:
+    return redeem.body(connection, code)
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"sessions": 3, "orders_max": 100}, {"examples": 30}], ids=str)
+def test_a_race_of_operations_that_are_not_under_test_is_not_the_strategys(
+    server: Server, tmp_path: Path, options: dict[str, int]
+) -> None:
+    assert written(server, tmp_path, SHOP, "as_it_is", **options).verdict is SAFE
+    condemned = written(server, tmp_path, SHOP, "look_first", **options)
+    assert [finding.violation.name for finding in condemned.findings] == ["duplicate"]
+
+
+STOCK = """
+from hypothesis import strategies as st
+from harness import Connection, Key, READ_COMMITTED, Scenario, safe, unsafe
+
+stock = Scenario("stock", tables="CREATE TABLE item (name text PRIMARY KEY, gone bool NOT NULL DEFAULT false)",
+                 states={"new": "", "gone": "INSERT INTO item VALUES (%(name)s, true)"})
+
+
+@stock.operation(name=Key(str))
+def add(connection: Connection, name: str) -> bool:
+    upsert = "INSERT INTO item VALUES (%s) ON CONFLICT (name) DO UPDATE SET gone = false WHERE item.gone"
+    return bool(connection.execute(upsert, (name,)).rowcount)
+
+
+@stock.operation(name=Key(str))
+def remove(connection: Connection, name: str) -> None:
+    connection.execute("UPDATE item SET gone = true WHERE name = %s", (name,))
+
+
+@add.strategy(isolation=READ_COMMITTED, expect=[EXPECT])
+def do_nothing(connection: Connection, name: str) -> bool:
+    return bool(connection.execute("INSERT INTO item VALUES (%s) ON CONFLICT DO NOTHING", (name,)).rowcount)
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "as_expected"),
+    [('unsafe("wrong-alone", state="gone")', True), ('unsafe("duplicate", state="gone")', False), ("safe()", False)],
+)
+def test_what_is_declared_of_a_state_is_expected_of_calls_that_lead_there(
+    server: Server, tmp_path: Path, declared: str, as_expected: bool
+) -> None:
+    text = STOCK.replace("EXPECT", declared)
+    assert written(server, tmp_path, text, "do_nothing[none,new]").verdict is SAFE
+    drawn = written(server, tmp_path, text, "do_nothing[none,new]", examples=60)
+    assert {finding.violation.name for finding in drawn.findings} == {"wrong-alone"}
+    assert drawn.as_expected is as_expected

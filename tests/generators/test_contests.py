@@ -77,8 +77,9 @@ def test_every_value_of_an_enum_or_list_is_tried_once_whatever_the_session():
 def test_three_sessions():
     scenario = make(student=Key(int))
     add(scenario, "drop", student=Key(int))
-    # multisets of 3 out of 2 operations: 4, without (drop, drop, drop): 3; one shared key: x 2
-    assert len(listed(scenario, sessions=3)) == 6
+    # multisets of 3 out of 2 operations: 4, without (put, drop, drop), in which two calls race that are not under test,
+    # and (drop, drop, drop): 2; one shared key: x 2
+    assert len(listed(scenario, sessions=3)) == 4
     assert listed(scenario, sessions=3)[1] == "no common key: put(student=1), put(student=2), put(student=3)"
 
 

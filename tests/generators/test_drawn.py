@@ -61,6 +61,9 @@ def test_every_contest_is_of_the_scope_and_of_the_scenario(name: str, data: st.D
     assert serial_orders(counts) <= 180
     calls = [call for calls in (contest.prelude, *contest.sessions) for call in calls]
     assert any(call.operation in strategy.replaces for calls in contest.sessions for call in calls)
+    # Operations that are not under test do not race each other: what that shows is not the strategy's.
+    strangers = [calls for calls in contest.sessions if any(c.operation not in strategy.replaces for c in calls)]
+    assert len(strangers) <= 1
     own: Counter[tuple[str, object]] = Counter()
     for call in calls:
         parameters = scenario.operations[call.operation].parameters

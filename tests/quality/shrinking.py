@@ -22,6 +22,7 @@ class Start:
     """One seed: what failed first, and what was left of it."""
 
     name: str  # of the violation of the smallest, by all oracles
+    kind: str  # the name, and "alone" where it needs no race
     drawn: int  # trials until something failed
     found_s: float
     shrunk_s: float
@@ -45,19 +46,23 @@ class Laboratory:
             each.begin_again(truncates=True)  # some code sees where rows lie on the heap; a cell tries without first
 
     def starts(self, seed: int, examples: int = 400) -> Iterator[Start]:
-        """What is found from this seed, of each name once."""
+        """What is found from this seed, of each kind once."""
         explorer, judge = self.judge.explorer, self.judge
         drawing = Drawing(judge, self.generator, lambda contest: common_key(contest, explorer.scenario))
         began = perf_counter()
         for found in drawing.search(examples, seed):
             least = found.least
             assert least.violation is not None
-            minimal = Minimiser(judge, least.violation.name, self.small).smallest(least.contest, least.order)
+            minimal = Minimiser(judge, least.violation.name, self.small).smallest(
+                least.contest, least.trial.ended.choices
+            )
             assert minimal is not None, least.contest
             ended = perf_counter()
             first = found.first
+            name = self._name(minimal)
             yield Start(
-                self._name(minimal), found.drawn, found.found_s - began, ended - found.found_s,
+                name, name if minimal.trial.overlapped else f"{name} alone",
+                found.drawn, found.found_s - began, ended - found.found_s,
                 (len(first.contest.sessions), len(first.contest.operations), len(first.order)),
                 (len(minimal.contest.sessions), len(minimal.contest.operations), len(minimal.order)),
                 minimal.contest, tuple(minimal.order),

@@ -78,6 +78,11 @@ DECLARE = 'Key(type), Own(generator), Column("table.column"), a Hypothesis gener
             "4: identity names table 'purchases' (did you mean 'purchase'?); tables are: purchase",
         ),
         (
+            'Identity("purchase", by="student")',
+            '["purchase (student)"]',
+            '4: identity \'purchase (student)\': expected Identity("table", by=["column"])',
+        ),
+        (
             'by="student"',
             'by="studnt"',
             "4: identity of purchase names column 'studnt' (did you mean 'student'?), which no table has",

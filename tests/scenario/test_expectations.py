@@ -33,6 +33,14 @@ def test_without_a_rule_it_is_safe_and_above_read_committed_at_most_retry():
     check([unsafe("duplicate", layout="full")], cell(), "safe")
 
 
+def test_contests_that_lead_into_other_states_are_expected_to_show_what_is_declared_of_those() -> None:
+    rules = Rules((unsafe("wrong-alone", layout="full", state="refunded"), unsafe("23505", layout="partial")))
+    assert expected(rules, cell("full")).verdict is Verdict.SAFE
+    assert expected(rules, cell("full"), any_state=True).kinds == {"wrong-alone"}
+    assert expected(rules, cell("full"), any_state=True).verdict is Verdict.UNSAFE
+    assert expected(rules, cell("none"), any_state=True).verdict is Verdict.SAFE
+
+
 @pytest.mark.parametrize(
     ("rule", "where", "matches"),
     [

@@ -1,34 +1,16 @@
-"""Servers for the tests of the servers: one embedded server a session; a reason instead where there can be none."""
+"""What tests of the servers ask for: a Docker engine to themselves, and a user who configured nothing."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from filelock import FileLock
 
 from harness.servers import container
-from harness.servers.choose import running
-from harness.servers.server import Server, ServerError
-
-
-def do_without(reason: object, *, required: bool) -> NoReturn:
-    if required:
-        pytest.fail(f"required here: {reason}")
-    pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="session")
-def embedded_server() -> Iterator[Server]:
-    manager = running("embedded")
-    try:
-        server = manager.__enter__()
-    except ServerError as error:
-        do_without(error, required="CI" in os.environ)
-    yield server
-    manager.__exit__(None, None, None)
+from harness.servers.server import ServerError
+from tests.conftest import do_without
 
 
 @pytest.fixture
