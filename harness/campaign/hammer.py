@@ -302,7 +302,6 @@ class Bout:
         ground.prepare(batch)
         started = time.monotonic()
         racers.begin(batch, faults.drawn(batch))
-        killed = False
         try:
             calls = racers.end(lambda injection: faults.strike(injection, racers))
         except (WorkerLost, Stuck) as lost:
@@ -311,7 +310,6 @@ class Bout:
                 faults.given_up(batch, ground.arena)
                 self._another(lost, racers, templates)
                 return
-            killed = True
             calls = faults.rescued(batch, templates)
         self.raced_s += time.monotonic() - started
         faults.settled(calls, ground.arena)
@@ -319,7 +317,8 @@ class Bout:
         referee.check(batch, calls, reading, remains)
         if self.shop.historian is not None:
             self.shop.historian.note(self.cell, templates, batch, calls)
-        if killed:
+        if faults.killed:
+            racers.kill()  # it may have been killed when it was done, and not be missed yet
             self._set_up(racers, templates)
 
     def _left(self, began: float) -> float:
