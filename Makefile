@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help demo test check lint types fast bench exports faults clean
+.PHONY: help demo test check lint types fast bench soak exports faults clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s:
@@ -40,6 +40,10 @@ bench: .venv/installed  ## speed, against bare libpq and isolationtester: bench.
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.schedulers
 	$(BIN)/python -m tests.bench.shrinking
+
+# Twenty minutes: the first half for cells that are known to be broken, each until it was found, ten seconds at most.
+soak: .venv/installed  ## the incidents hammered: every broken cell is to be found, no safe one condemned
+	$(BIN)/python -m tests.quality.soak
 
 # An hour: some 800 findings, each run by isolationtester, psql and pytest. PostgreSQL 18.4: all 801 shown by all three.
 exports: .venv/installed  ## every finding of the incidents exported, and run by the tools that the exports are for

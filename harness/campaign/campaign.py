@@ -221,6 +221,8 @@ def against_expectation(result: CellResult, scenario: Scenario) -> CellResult:
     left = bool(result.findings) and not any(finding.contest.stays for finding in result.findings)
     rule = expected(strategy, result.cell, any_state=left)
     kinds = {finding.violation.name for finding in result.findings}
+    if left:  # in more sessions and calls one race shows as several kinds: told, but held against nobody
+        kinds = kinds & rule.kinds or kinds
     return replace(
         result, expected=rule.text, as_expected=is_as_expected(rule, result.verdict, kinds), source=scenario.path
     )

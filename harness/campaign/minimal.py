@@ -25,6 +25,7 @@ from harness.sessions.steering import Uncontrolled
 
 PREEMPTIONS_MAX = 2
 TRIALS_MAX = 40  # of one candidate; most that show it do so in the order that is known
+ENOUGH = 500  # trials in all: what needs many sessions has many candidates that do not show it
 
 T = TypeVar("T")
 Choices = Sequence[tuple[int, tuple[int, ...], str]]
@@ -111,9 +112,9 @@ class Minimiser:
     # ---- whether it shows -----------------------------------------------------------------------------------------
 
     def _shows(self, contest: Contest, choices: Choices = ()) -> tuple[Trial, Violation] | None:
-        if contest not in self._shown:
+        if contest not in self._shown and self._trials < ENOUGH:
             self._shown[contest] = next(self._showing(contest, choices), None)
-        return self._shown[contest]
+        return self._shown.get(contest)
 
     def _showing(self, contest: Contest, choices: Choices) -> Iterator[tuple[Trial, Violation]]:
         """Its trials that are violations of the name: by the choices that are known, then with few preemptions."""
