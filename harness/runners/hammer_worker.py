@@ -261,7 +261,7 @@ class Racers:
             connection.close()
             heat.calls.lost.append(wounded.pid)  # of a pool's connections nobody else knows
         fails = injection.kind.sqlstate
-        met = isinstance(answer, Unknown) if fails is None else answer == Failed(fails)
+        met = wounded.done and (isinstance(answer, Unknown) if fails is None else answer == Failed(fails))
         kind, number, session = injection.kind, injection.round, injection.session
         injected = Injected(kind, number, session, position, wounded.done, met, wounded.may_have_committed)
         heat.calls.injected.append(injected)
