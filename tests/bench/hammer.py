@@ -24,6 +24,7 @@ from harness.model.cell import Cell, Isolation
 from harness.model.contest import Call, Contest
 from harness.model.history import Batch, Calls
 from harness.model.outcome import Ok
+from harness.oracles.linearize import TooLarge
 from harness.runners.canonical import Canonicaliser
 from harness.runners.explorer import Explorer, queries_of
 from harness.runners.ground import Ground
@@ -164,14 +165,29 @@ def recorded(bench: Bench) -> float:
 
 @row("judging outcomes of rounds of 8 calls on one key", "calls/s", at_least=20_000)
 def judging(bench: Bench) -> float:
+    return _judged(bench.server, CLIENTS, Referee)
+
+
+@row("duplicates and sums of rounds of 64 calls on one key", "calls/s", at_least=200_000)
+def summing(bench: Bench) -> float:
+    return _judged(bench.server, 64, _WithoutSearch)
+
+
+class _WithoutSearch(Referee):
+    """As if every round had too many orders."""
+
+    def _search(self, *_: object) -> tuple[int, ...] | None:
+        raise TooLarge("not measured here")
+
+
+def _judged(server: Server, sessions: int, kind: type[Referee]) -> float:
     """A batch that was raced once is judged again and again; what its calls do alone is learned by then."""
-    server = bench.server
     with _grounds(server) as (racing, learning), virtual(), Hammer() as hammer:
         model = contests(upserts, STRATEGY, "new")[0]
         explorer = Explorer(
             learning, upserts, STRATEGY.bind_sessions, Isolation.READ_COMMITTED, Steering(server.wake_order)
         )
-        ground = Ground(racing, upserts, [model], CLIENTS, lambda contest: b"")
+        ground = Ground(racing, upserts, [model], sessions, lambda contest: b"")
         templates = tuple(template.contest for template in ground.templates)
         hammer.setup(
             Setup(
@@ -184,19 +200,19 @@ def judging(bench: Bench) -> float:
                 templates=templates,
             )
         )
-        batch = ground.batch(0, [0] * 500)
+        batch = ground.batch(0, [0] * (4_000 // sessions))
         ground.prepare(batch)
         calls = hammer.race(batch)
         learned = [[Learned(explorer, templates[0], Patience(60.0), apart=False)]]
         canonical = Canonicaliser(learning.tables, learning.sequence_bases, queries_of(upserts)[1](learning))
-        referee = Referee(ground, upserts, learned, canonical, frozenset())
+        referee = kind(ground, upserts, learned, canonical, frozenset())
         referee.check(batch, calls, *ground.read())
         took = []
         for _ in range(5):
             began = perf_counter()
-            referee.check(batch, calls, *ground.read())
+            referee.check(batch, calls, *ground.read())  # the reading is part of it
             took.append(perf_counter() - began)
-        if referee.tally.violations or referee.tally.unjudged:
+        if referee.tally.violations or bool(referee.tally.unjudged) != (kind is _WithoutSearch):
             raise NotMeasured("it judged wrongly")
         return len(calls) / min(took)
 
