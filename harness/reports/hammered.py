@@ -188,7 +188,7 @@ def hammered_totals(report: HammerReport) -> str:
 
 
 def hammered_json(report: HammerReport) -> dict[str, object]:
-    """For other programs; readers ignore members that they do not know."""
+    """For other programs: docs/hammer.schema.json describes it."""
     return {
         "format": 1,
         "seed": report.options.seed,

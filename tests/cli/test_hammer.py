@@ -17,7 +17,9 @@ from harness.model.history import Calls
 from harness.runners.hammer import Hammer
 from harness.servers import databases
 from harness.servers.server import Server
+from tests.reports.schema import problems
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "hammer.schema.json").read_text())
 ITEMS = str(Path(__file__).with_name("items.py"))
 HOPEFUL = f"{ITEMS}::hopeful[none]"
 
@@ -39,7 +41,9 @@ def test_a_race_is_told_written_and_kept(server: Server, monkeypatch: pytest.Mon
     assert "2 live rows of item (name)" in made.output or "live rows of item (name)" in made.output
     assert "1 worse than expected; 80 calls" in made.output
     assert max(map(len, made.output.splitlines())) <= 130  # an id and its figures; tables keep to 100
-    (cell,) = json.loads(report.read_text())["cells"]
+    written = json.loads(report.read_text())
+    assert list(problems(written, SCHEMA)) == []
+    (cell,) = written["cells"]
     assert (cell["verdict"], cell["rounds"], cell["calls"]) == ("unsafe", 20, 80)
     (found,) = cell["findings"]
     assert found["kind"] == "duplicate"
