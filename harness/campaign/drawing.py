@@ -30,7 +30,7 @@ from harness.schedulers.drawn import Drawn
 from harness.sessions.control import SqlRefused
 from harness.sessions.steering import OrderLost
 
-SHRINKS_MAX = 30  # then the smaller contests are explored instead: from there on that is faster
+SHRINKS_MAX = 8  # then the smaller contests are explored instead: from there on that is faster
 COMMANDS_MAX = 12  # of one session: where a client may fail
 
 Draw = Callable[[SearchStrategy[Any]], Any]
@@ -49,6 +49,12 @@ def violated(kind: str) -> type[Violated]:
     return type(f"Violated_{re.sub('[^A-Za-z0-9]', '_', kind)}", (Violated,), {})
 
 
+def kind_of(violation: Violation, trial: Trial) -> str:
+    """What fails one call at a time is another fault than what fails in a race, by whatever name both go."""
+    by_name = violation.kind == "wrong-alone" or trial.overlapped
+    return violation.name if by_name else f"{violation.name} alone"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """An example: what was drawn, and what it came to."""
@@ -65,10 +71,7 @@ class Shown:
 
     @property
     def kind(self) -> str:
-        """What fails one call at a time is another fault than what fails in a race, by whatever name both go."""
-        if self.violation is None:
-            return "passed"
-        return self.violation.name if self.trial.overlapped else f"{self.violation.name} alone"
+        return kind_of(self.violation, self.trial) if self.violation else "passed"
 
 
 @dataclass(frozen=True, slots=True)

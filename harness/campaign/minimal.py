@@ -5,14 +5,15 @@ one schedule; here each candidate is explored, so that a part may go although th
 with it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, TypeVar
 
 from harness.campaign.judge import Judge
 from harness.generators.contests import described, fill, tests
-from harness.model.contest import Call, Contest
+from harness.model.contest import Call, Contest, OpRef
+from harness.model.outcome import Crashed, Failed
 from harness.model.schedule import Fault
 from harness.model.verdict import Violation
 from harness.runners.explorer import Trial
@@ -25,7 +26,7 @@ from harness.sessions.steering import Uncontrolled
 
 PREEMPTIONS_MAX = 2
 TRIALS_MAX = 40  # of one candidate; most that show it do so in the order that is known
-ENOUGH = 500  # trials in all: what needs many sessions has many candidates that do not show it
+ENOUGH = 1000  # trials in all: what needs many sessions has many candidates that do not show it
 
 T = TypeVar("T")
 Choices = Sequence[tuple[int, tuple[int, ...], str]]
@@ -73,29 +74,33 @@ class Minimiser:
         found = next(self._showing(contest, choices), None)
         if found is None:
             return None
-        self._raced = found[0].overlapped
-        minimal = self._smallest(contest, choices)
+        if found[1].kind != "wrong-alone":
+            self._raced = found[0].overlapped
+        minimal = self._smallest(contest, found[0])
         if minimal and self._raced:
             self._raced = False
             self._shown = dict.fromkeys(self._passed)
-            if self._shows(minimal.contest):
-                return self._smallest(minimal.contest, minimal.trial.ended.choices)
+            if alone := self._shows(minimal.contest):
+                return self._smallest(minimal.contest, alone[0])
         return minimal
 
-    def _smallest(self, contest: Contest, choices: Choices) -> Minimal | None:
+    def _smallest(self, contest: Contest, trial: Trial) -> Minimal | None:
         smaller = True
         while smaller:
             smaller = False
-            for candidate, kept in self._candidates(contest):
+            for candidate, choices in self._candidates(contest, trial):
                 if self._rank(candidate) >= self._rank(contest) or not self._tests(candidate):
                     continue
-                found = self._shows(candidate, [(kept[s], (), event) for s, _, event in choices if s in kept])
+                found = self._shows(candidate, choices)
                 if found is not None:
-                    contest, choices, smaller = candidate, found[0].ended.choices, True
+                    contest, trial, smaller = candidate, found[0], True
                     break
-        contest = next((c for c in self._simpler_of_the_scope(contest) if self._shows(c)), contest)
+        for simpler in self._simpler_of_the_scope(contest):
+            if found := self._shows(simpler):
+                contest, trial = simpler, found[0]
+                break
         # By the fewest preemptions, wherever it was found.
-        simplest = next(self._showing(contest, ()), None) or next(self._showing(contest, choices), None)
+        simplest = next(self._showing(contest, ()), None) or next(self._showing(contest, trial.ended.choices), None)
         passing = sum(self._shown.get(simpler, ()) is None for simpler in self._simpler_of_the_scope(contest))
         return simplest and Minimal(contest, *simplest, len(self._shown), self._trials, passing)
 
@@ -173,8 +178,37 @@ class Minimiser:
             for parameter, kind in self._operations[call.operation].keys.items()
         }
 
-    def _candidates(self, contest: Contest) -> Iterator[tuple[Contest, Kept]]:
-        """Smaller contests, those that take most away first."""
+    def _candidates(self, contest: Contest, trial: Trial) -> Iterator[tuple[Contest, Choices]]:
+        """Smaller contests, those that take most away first, and the choices of the trial that are left of each."""
+        yield from self._cores(contest, trial)
+        for candidate, kept in self._with_less(contest):
+            choices = trial.ended.choices
+            yield candidate, [(kept[session], (), event) for session, _, event in choices if session in kept]
+
+    def _cores(self, contest: Contest, trial: Trial) -> Iterator[tuple[Contest, Choices]]:
+        """One call, or two that raced, and before them what had been answered by then: those that failed come first."""
+        answers = dict(trial.seen.outcome.answers)
+        refs = sorted(contest.operations, key=lambda ref: not isinstance(answers.get(ref), Failed | Crashed))
+        spans = {OpRef(*key): span for key, span in trial.ended.spans.items()}
+        pairs = (tuple(sorted(pair)) for pair in combinations(refs, 2) if pair[0].session != pair[1].session)
+        cores: Iterable[tuple[OpRef, ...]] = pairs if self._raced else ((ref,) for ref in refs)
+        for core in cores:
+            if any((a, b) in trial.before or (b, a) in trial.before or a not in spans for a in core for b in core):
+                continue
+            first = [ref for ref in spans if all((ref, one) in trial.before for one in core)]
+            prelude = [contest.call(ref) for ref in sorted(first, key=lambda ref: spans[ref][1])]
+            sessions = self._made(contest, tuple((contest.call(ref),) for ref in core))
+            places = {ref.session: (place, spans[ref]) for place, ref in enumerate(core)}
+            yield (
+                replace(sessions, prelude=(*contest.prelude, *prelude)),
+                [
+                    (places[session][0], (), event)
+                    for step, (session, _, event) in enumerate(trial.ended.choices)
+                    if session in places and places[session][1][0] <= step <= places[session][1][1]
+                ],
+            )
+
+    def _with_less(self, contest: Contest) -> Iterator[tuple[Contest, Kept]]:
         everybody = {s: s for s in range(len(contest.sessions))}
         yield from ((simpler, everybody) for simpler in self._with_shorter_prelude(contest))
         for gone in everybody if len(everybody) > 1 else ():
