@@ -353,9 +353,6 @@ class CellExplorer:
         )
         if minimal is None:
             raise DoesNotRepeat(f"a violation ({name}) of a drawn contest does not repeat; {least.contest}")
-        for each in (self.explorer, judge.specification):
-            each.forget(minimal.contest)
-        self.explorer.start(minimal.contest)
         before = set(self.tally.findings)
         if not self._condemned(minimal.contest, minimal.trial, least.fault):
             raise DoesNotRepeat(f"a violation ({name}) is none on a second look; {minimal.contest}")

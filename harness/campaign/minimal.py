@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Any, TypeVar
 
-from harness.campaign.judge import Judge
+from harness.campaign.judge import Judge, cannot_be_retried
 from harness.generators.contests import described, fill, tests
 from harness.model.contest import Call, Contest, OpRef
 from harness.model.outcome import Crashed, Failed
@@ -53,7 +53,7 @@ class Minimal:
 
 
 class Minimiser:
-    """Of the violations of one name, in the cell of the judge; the arena's gates are as the cell has them."""
+    """Of violations of one suspected name, in the cell of the judge; the arena's gates are as the cell has them."""
 
     def __init__(self, judge: Judge, name: str, small: Sequence[Contest] = (), *, passed: bool = False) -> None:
         """`small` is the scope in which every simpler contest is to pass, the simplest first; `passed`: all did."""
@@ -68,9 +68,29 @@ class Minimiser:
     def smallest(self, contest: Contest, choices: Choices, fault: Fault | None = None) -> Minimal | None:
         """From a contest that failed by these choices. None: it does not fail again.
 
-        What fails in a race is made smaller as a race, unless the smallest fails one call at a time, too.
+        What fails in a race is made smaller as a race, unless the smallest fails one call at a time, too. Where all
+        oracles call the smallest by another name than was suspected, that one is made as small as it can be.
         """
-        self._fault, self._raced = fault, None
+        self._fault = fault
+        minimal = self._of_name(contest, choices)
+        settled = minimal and self._settled(minimal)
+        if minimal and settled and settled.name != self._name:
+            self._name = settled.name
+            self._shown = dict.fromkeys(self._passed)
+            minimal = self._of_name(minimal.contest, minimal.trial.ended.choices) or minimal
+            settled = self._settled(minimal) or settled
+        return minimal and replace(minimal, violation=settled or minimal.violation)
+
+    def _settled(self, minimal: Minimal) -> Violation | None:
+        judge, contest, trial = self._judge, minimal.contest, minimal.trial
+        for each in (judge.explorer, judge.specification):
+            each.forget(contest)  # serial orders were run once; from here on it takes two that agree
+        judge.explorer.start(contest)
+        found = judge.violation(contest, trial.seen.outcome, trial.before, trial, self._fault)
+        return found or cannot_be_retried(trial)
+
+    def _of_name(self, contest: Contest, choices: Choices) -> Minimal | None:
+        self._raced: bool | None = None
         found = next(self._showing(contest, choices), None)
         if found is None:
             return None

@@ -8,13 +8,11 @@ from time import perf_counter
 from harness.campaign.campaign import Options, select
 from harness.campaign.drawing import Drawing, kind_of
 from harness.campaign.job import Arenas, explorers_for
-from harness.campaign.judge import DoesNotRepeat, Judge
-from harness.campaign.minimal import Minimal, Minimiser
+from harness.campaign.judge import Judge
+from harness.campaign.minimal import Minimiser
 from harness.generators.contests import common_key, contests
 from harness.generators.drawn import drawn_contests
 from harness.model.contest import Contest
-from harness.model.verdict import Violation
-from harness.runners.explorer import NotDeterministicAlone
 from harness.runners.virtual import virtual
 from harness.servers.server import Server
 
@@ -44,23 +42,11 @@ class Laboratory:
         self.judge = Judge(cell, explorer, specification, frozenset(strategy.retryable_at(cell.isolation)), "")
         self.small = contests(scenario, strategy, cell.state)
         self.generator = drawn_contests(scenario, strategy, cell.state)
-        self.both = (explorer, specification)
+        for each in (explorer, specification):
+            each.begin_again(truncates=True)  # some code sees where rows lie on the heap; a cell tries without first
 
     def starts(self, seed: int, examples: int = 400) -> Iterator[Start]:
-        """What is found from this seed, of each kind once; as in a cell, with a TRUNCATE before each trial if need be.
-
-        Some code sees where rows lie on the heap, where earlier trials left room.
-        """
-        try:
-            yield from self._starts(seed, examples)
-        except (DoesNotRepeat, NotDeterministicAlone):
-            for each in self.both:
-                each.begin_again(truncates=True)
-            yield from self._starts(seed, examples)
-            for each in self.both:
-                each.begin_again(truncates=False)
-
-    def _starts(self, seed: int, examples: int) -> Iterator[Start]:
+        """What is found from this seed, of each kind once."""
         explorer, judge = self.judge.explorer, self.judge
         drawing = Drawing(judge, self.generator, lambda contest: common_key(contest, explorer.scenario))
         began = perf_counter()
@@ -73,24 +59,14 @@ class Laboratory:
             assert minimal is not None, least.contest
             ended = perf_counter()
             first = found.first
-            violation = self._violation(minimal)
             yield Start(
-                violation.name, kind_of(violation, minimal.trial),
+                minimal.violation.name, kind_of(minimal.violation, minimal.trial),
                 found.drawn, found.found_s - began, ended - found.found_s,
                 (len(first.contest.sessions), len(first.contest.operations), len(first.order)),
                 (len(minimal.contest.sessions), len(minimal.contest.operations), len(minimal.order)),
                 minimal.contest, tuple(minimal.order),
             )  # fmt: skip
             began = perf_counter()
-
-    def _violation(self, minimal: Minimal) -> Violation:
-        for each in (self.judge.explorer, self.judge.specification):
-            each.forget(minimal.contest)
-        self.judge.explorer.start(minimal.contest)
-        trial = minimal.trial
-        violation = self.judge.violation(minimal.contest, trial.seen.outcome, trial.before, trial)
-        assert violation is not None, minimal.contest
-        return violation
 
 
 @contextmanager
