@@ -45,6 +45,10 @@ class Laboratory:
         for each in (explorer, specification):
             each.begin_again(truncates=True)  # some code sees where rows lie on the heap; a cell tries without first
 
+    def close_gates(self) -> None:
+        """From here on sessions are held inside statements, too: a cell does so from the beginning."""
+        self.judge.explorer.arena.gated = True
+
     def starts(self, seed: int, examples: int = 400) -> Iterator[Start]:
         """What is found from this seed, of each kind once."""
         explorer, judge = self.judge.explorer, self.judge
