@@ -104,7 +104,7 @@ def update_or_create(connection: Connection, org: UUID, account: str, token: str
         unsafe("23505", layout="full", state=("live", "deleted")),
         unsafe("23505", layout=("full", "partial"), isolation=REPEATABLE_READ),
         unsafe("duplicate", layout="none", state=("new", "deleted")),
-        unsafe("23505", layout="partial", drawn=True),  # the winner is disconnected before the loser looks again
+        unsafe("23505", layout="partial", larger=True),  # the winner is disconnected before the loser looks again
     ]
 )
 def update_or_create_in_savepoint(connection: Connection, org: UUID, account: str, token: str) -> None:

@@ -24,7 +24,7 @@ class Rule:
     state: tuple[str, ...] | None = None
     isolation: tuple[str, ...] | None = None
     server: tuple[str, ...] | None = None
-    drawn: bool = field(default=False, kw_only=True)  # only of contests beyond the small scope
+    larger: bool = field(default=False, kw_only=True)  # only of contests beyond the small scope
 
     def matches(self, cell: Cell) -> bool:
         """Whether the cell is one of those the rule speaks of."""
@@ -44,7 +44,7 @@ class Rule:
             words: tuple[str, ...] | None = getattr(self, name)
             if words is not None:
                 arguments.append(f"{name}={words[0]!r}" if len(words) == 1 else f"{name}={words!r}")
-        arguments += ["drawn=True"] if self.drawn else []
+        arguments += ["larger=True"] if self.larger else []
         return f"{self.verdict}({', '.join(arguments)})"
 
 
@@ -71,13 +71,13 @@ def unsafe(
     state: Filter = None,
     isolation: Filter = None,
     server: Filter = None,
-    drawn: bool = False,
+    larger: bool = False,
 ) -> Rule:
     """Findings of exactly these kinds are known here: `unsafe("duplicate", "23505", layout="none")`.
 
-    `drawn`: only of contests that lead away from their start state, as `--examples` draws them.
+    `larger`: only of more than two sessions with a call each, as `--examples` draws them and the hammer runs them.
     """
-    return Rule(Verdict.UNSAFE, kinds, *map(_words, (layout, state, isolation, server)), drawn=drawn)
+    return Rule(Verdict.UNSAFE, kinds, *map(_words, (layout, state, isolation, server)), larger=larger)
 
 
 def unknown(*, layout: Filter = None, state: Filter = None, isolation: Filter = None, server: Filter = None) -> Rule:
@@ -111,14 +111,14 @@ class HasRules(Protocol):
     def expect(self) -> tuple[Rule, ...]: ...
 
 
-def expected(strategy: HasRules, cell: Cell, *, any_state: bool = False) -> Expected:
+def expected(strategy: HasRules, cell: Cell, *, any_state: bool = False, larger: bool = False) -> Expected:
     """Of the rules that match, the worst wins; without one: safe at READ COMMITTED, at most retry above it.
 
     `any_state`: of contests whose calls lead from the start state into others. What is declared of one state of a
-    layout is then expected from all.
+    layout is then expected from all. `larger`: rules of larger contests count, too; of any state they always do.
     """
     rules = [replace(rule, state=None) for rule in strategy.expect] if any_state else strategy.expect
-    matching = [rule for rule in rules if rule.matches(cell) and (any_state or not rule.drawn)]
+    matching = [rule for rule in rules if rule.matches(cell) and (any_state or larger or not rule.larger)]
     if not matching:
         default = Verdict.SAFE if cell.isolation is Isolation.READ_COMMITTED else Verdict.RETRY
         return Expected(default, frozenset(), str(default))
@@ -141,13 +141,13 @@ def is_as_expected(expectation: Expected, verdict: Verdict, kinds_found: Collect
 def stale_rules(strategy: HasRules, results: Iterable[tuple[Cell, Verdict, Collection[str]]]) -> tuple[Rule, ...]:
     """The rules that no cell meets any more: none of theirs has the verdict, or a kind they name was seen in none.
 
-    A rule of which no cell was run is not called stale, nor one of drawn contests: they are a sample. Give the results
+    A rule of which no cell was run is not called stale, nor one of larger contests: they are a sample. Give the results
     of whole explorations: of a run that was narrowed to one layout or state nothing can be said about rules that span
     several.
     """
     known = list(results)
     stale = []
-    for rule in (rule for rule in strategy.expect if not rule.drawn):
+    for rule in (rule for rule in strategy.expect if not rule.larger):
         mine = [(verdict, kinds) for cell, verdict, kinds in known if rule.matches(cell)]
         met = [kinds for verdict, kinds in mine if verdict is rule.verdict]
         seen = _kinds(kind for kinds in met for kind in kinds)

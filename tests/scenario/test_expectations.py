@@ -41,11 +41,12 @@ def test_contests_that_lead_into_other_states_are_expected_to_show_what_is_decla
     assert expected(rules, cell("none"), any_state=True).verdict is Verdict.SAFE
 
 
-def test_a_rule_of_drawn_contests_is_of_no_other_and_never_stale() -> None:
-    rules = Rules((unsafe("23505", layout="partial", drawn=True),))
+def test_a_rule_of_larger_contests_is_of_no_other_and_never_stale() -> None:
+    rules = Rules((unsafe("23505", layout="partial", larger=True),))
     assert expected(rules, cell("partial")).verdict is Verdict.SAFE
+    assert expected(rules, cell("partial"), larger=True).kinds == {"23505"}
     assert expected(rules, cell("partial"), any_state=True).kinds == {"23505"}
-    assert expected(rules, cell("partial"), any_state=True).text == "unsafe('23505', layout='partial', drawn=True)"
+    assert expected(rules, cell("partial"), any_state=True).text == "unsafe('23505', layout='partial', larger=True)"
     assert stale_rules(rules, [(cell("partial"), Verdict.SAFE, ())]) == ()
 
 
