@@ -97,7 +97,7 @@ def _trials(draw: Callable[[SearchStrategy[Any]], Any], cell: str, scope: Scope,
     return Trial(
         shown.contest,
         shown.trial.seen.outcome,
-        tuple(shown.order),
+        tuple(shown.trial.order),
         shown.violation,
         shown.kind,
         lambda: laboratory.told(shown),

@@ -357,7 +357,7 @@ class CellExplorer:
         if not self._condemned(minimal.contest, minimal.trial, least.fault):
             raise DoesNotRepeat(f"a violation ({name}) is none on a second look; {minimal.contest}")
         shrunk = Shrunk(
-            len(first.contest.sessions), len(first.contest.operations), len(first.order), minimal.candidates,
+            len(first.contest.sessions), len(first.contest.operations), len(first.trial.order), minimal.candidates,
             minimal.smaller, time.monotonic() - began,
         )  # fmt: skip
         for name in set(self.tally.findings) - before:

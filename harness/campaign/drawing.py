@@ -65,11 +65,6 @@ class Shown:
     violation: Violation | None
 
     @property
-    def order(self) -> list[int]:
-        """The sessions, in the order of their steps."""
-        return [chosen for chosen, _, event in self.trial.ended.choices if event == "run"]
-
-    @property
     def kind(self) -> str:
         return kind_of(self.violation, self.trial) if self.violation else "passed"
 
@@ -196,7 +191,7 @@ class Drawing:
 def _size(shown: Shown) -> tuple[int, int, int]:
     """The last that failed is the least by Hypothesis' own order, unless it was stopped on its way."""
     contest = shown.contest
-    return len(contest.sessions), len(contest.operations) + len(contest.prelude), len(shown.order)
+    return len(contest.sessions), len(contest.operations) + len(contest.prelude), len(shown.trial.order)
 
 
 def seed_of(cell: Cell, seed: int) -> int:

@@ -103,7 +103,7 @@ def _told_to(listen: Listener, cell: Cell, number: int, cells: int) -> Callable[
 
 def _judged(result: HammerResult, scenario: Scenario) -> HammerResult:
     strategy = next(s for s in scenario.strategies if s.name == result.cell.strategy)
-    rule = expected(strategy, result.cell, larger=result.sessions > 2)
+    rule = expected(strategy, result.cell, larger=result.sessions > 2 and not result.alone)
     as_expected = is_as_expected(rule, result.verdict, _held_against(result, rule.kinds))
     return replace(result, expected=rule.text, as_expected=as_expected, source=scenario.path)
 

@@ -46,11 +46,6 @@ class Minimal:
     trials: int
     smaller: int  # contests of the small scope that are simpler, and do not show it
 
-    @property
-    def order(self) -> list[int]:
-        """The sessions, in the order of their steps."""
-        return [chosen for chosen, _, event in self.trial.ended.choices if event == "run"]
-
 
 class Minimiser:
     """Of violations of one suspected name, in the cell of the judge; the arena's gates are as the cell has them."""

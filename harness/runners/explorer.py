@@ -52,6 +52,11 @@ class Trial:
     retried: Mapping[OpRef, Answer]  # operations run again alone after the end
 
     @property
+    def order(self) -> list[int]:
+        """The sessions, in the order of their steps."""
+        return [chosen for chosen, _, event in self.ended.choices if event == "run"]
+
+    @property
     def overlapped(self) -> bool:
         """Whether two sessions were inside their operations at the same time: no serial order explains that away."""
         refs = [OpRef(*key) for key in self.ended.spans]

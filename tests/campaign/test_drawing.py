@@ -27,7 +27,7 @@ class Numbers(Drawing):
             draw(st.booleans())
         contest = Contest("new", ((Call("store", (("number", number),)),),), "")
         violation = Violation("duplicate", "twice") if number >= LIMIT and not ignored else None
-        trial: Any = SimpleNamespace(overlapped=True, ended=SimpleNamespace(choices=()))
+        trial: Any = SimpleNamespace(overlapped=True, order=[])
         return Shown(contest, trial, None, violation)
 
 

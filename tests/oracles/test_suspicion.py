@@ -26,8 +26,7 @@ def suspected(evidence: Evidence) -> bool:
 def test_it_condemns_and_acquits_as_the_oracles_do(name: str) -> None:
     evidence = SPECIMENS[name].evidence()
     verdict = judge(evidence)
-    if isinstance(verdict, OracleCrashed):
-        pytest.skip("an oracle that breaks says nothing")
+    assert not isinstance(verdict, OracleCrashed)
     if verdict is not None and verdict.alone and not suspected(evidence):
         # The order that explains this trial does what is specified; others do not.
         assert verdict.kind in ("wrong-alone", "error", "crash")

@@ -66,9 +66,9 @@ class Laboratory:
             yield Start(
                 minimal.violation.name, kind_of(minimal.violation, minimal.trial),
                 found.drawn, found.found_s - began, ended - found.found_s,
-                (len(first.contest.sessions), len(first.contest.operations), len(first.order)),
-                (len(minimal.contest.sessions), len(minimal.contest.operations), len(minimal.order)),
-                minimal.contest, tuple(minimal.order),
+                (len(first.contest.sessions), len(first.contest.operations), len(first.trial.order)),
+                (len(minimal.contest.sessions), len(minimal.contest.operations), len(minimal.trial.order)),
+                minimal.contest, tuple(minimal.trial.order),
             )  # fmt: skip
             began = perf_counter()
 
